@@ -1,0 +1,355 @@
+"""The nouns: what is asked for, what is made, what is measured. Frozen, typed, JSON-able.
+
+pydantic checks them where files come in (`config.load_recipe`, `config.load_target`); here they are plain dataclasses, so that
+reading them needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+
+class Noun:
+    """Base of every noun; tells pydantic that an unknown key is an error."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+# ── Recipe: what to learn ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data(Noun):
+    """Labelled rows: where they are, which columns matter, what is held out.
+
+    `source` is a file (csv, tsv, jsonl, parquet, txt, each also .gz), a folder saved by `datasets`, `package:NAME/FILE` for a file of an
+    installed package, or `hub:OWNER/NAME[@REVISION]`. `test` and `validation` are a number of rows, a share below 1, or a file of their own.
+    """
+
+    source: str
+    text: str = "text"
+    label: str = "label"
+    where: Mapping[str, str] = field(default_factory=dict)
+    split: str = "train"
+    test: int | float | str = 0.2
+    validation: int | float | str = 0.1
+    calibration: int = 256
+    max_length: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer(Noun):
+    """Text without labels, for the teacher to label; `sentences` cuts documents into sentences of `min_words` to `max_words` words."""
+
+    source: str
+    text: str = "text"
+    where: Mapping[str, str] = field(default_factory=dict)
+    split: str = "train"
+    rows: int = 50_000
+    sentences: bool = False
+    min_words: int = 1
+    max_words: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher(Noun):
+    """A transformers model: a folder, `package:NAME[/FOLDER]`, or `hub:OWNER/NAME[@REVISION]`."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule(Noun):
+    """One training: how long, how fast, when to look and when to stop. `patience` counts evaluations without a better validation score."""
+
+    epochs: float = 3.0
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    warmup: float = 0.06
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    dropout: float = 0.0
+    evaluations: int = 6
+    patience: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Student(Noun):
+    """How the student begins: layers copied from the teacher, a config of sizes, or a checkpoint; `vocabulary` trims the tokenizer to so many pieces."""
+
+    method: str = "layers"
+    layers: int | tuple[int, ...] = 3
+    vocabulary: int | None = None
+    config: Mapping[str, int] = field(default_factory=dict)
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss(Noun):
+    """One term of a round's loss. `temperature` only where the loss has one."""
+
+    weight: float = 1.0
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round(Noun):
+    """One round of distillation: a weighted mix of losses on a schedule."""
+
+    losses: Mapping[str, Loss] = field(default_factory=lambda: {"kl": Loss(weight=0.9), "ce": Loss(weight=0.1)})
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates(Noun):
+    """What the bundle must hold on the test split: `retention` is its score ÷ the teacher's."""
+
+    retention: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe(Noun):
+    """What to learn. `teach` is None where the teacher already knows the task; `controls` adds the same student trained without a teacher."""
+
+    name: str
+    task: str = "text-classification"
+    seed: int = 0
+    data: Data
+    transfer: Transfer | None = None
+    teacher: Teacher
+    teach: Schedule | None = None
+    student: Student = field(default_factory=Student)
+    rounds: tuple[Round, ...] = (Round(),)
+    gates: Gates = field(default_factory=Gates)
+    controls: bool = False
+
+
+# ── Target: what it must run on ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact(Noun):
+    """A value with where it comes from."""
+
+    value: int | float | str
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed(Noun):
+    """A quantisation scheme that this device runs, best first; `source` backs it."""
+
+    scheme: str
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forbidden(Noun):
+    """A scheme that must not be shipped to this device, why, and who found out."""
+
+    scheme: str
+    why: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform(Noun):
+    """The operating system and instruction set."""
+
+    os: str
+    arch: Literal["aarch64", "x86_64", "armv7l"]
+    abi: str
+    requires: tuple[str, ...] = ()
+    prefers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime(Noun):
+    """What executes the model there: `threads` for one session, oldest ONNX Runtime, and what the graph may use."""
+
+    package: Fact
+    min_ort: Fact
+    provider: Fact
+    threads: Fact
+    opset: Fact
+    ir_version_max: Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization(Noun):
+    """Schemes in the order in which this profile's sources would try them, and those it refuses."""
+
+    allowed: tuple[Allowed, ...]
+    forbidden: tuple[Forbidden, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget(Noun):
+    """Limits that a bundle must hold here. MB are 10⁶ bytes; a drop is teacher minus bundle, as a share of 1."""
+
+    model_mb: Fact
+    accuracy_drop: Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity(Noun):
+    """Largest allowed difference of logits, fp32 ONNX against torch, and smallest agreement of the quantised file with fp32."""
+
+    fp32_max_abs: Fact
+    int8_agreement: Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target(Noun):
+    """A device class. The file's stem is its name."""
+
+    name: str
+    summary: str
+    status: Literal["stable", "experimental", "deprecated", "unmeasured"]
+    platform: Platform
+    runtime: Runtime
+    quantization: Quantization
+    budget: Budget
+    parity: Parity
+    transport: str = "local"
+
+
+# ── Step and artifact: what is to be done, what was made ─────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One function call of the pipeline. `params` and the keys of `needs` make the key; `places` only say where things are on this machine."""
+
+    stage: str
+    params: Any
+    needs: Mapping[str, Step]
+    places: Mapping[str, str]
+    asked: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """What a step left behind: a folder of files, and the receipt that says how it came to be."""
+
+    stage: str
+    key: str
+    path: Path
+    receipt: Mapping[str, Any]
+    cached: bool = False
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the stage found out, as it wrote it."""
+        facts: Mapping[str, Any] = self.receipt["facts"]
+        return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a stage gets: the artifacts it needs, by role, and the places of outside data."""
+
+    artifacts: Mapping[str, Artifact]
+    places: Mapping[str, str]
+
+    def __getitem__(self, role: str) -> Artifact:
+        return self.artifacts[role]
+
+    def get(self, role: str) -> Artifact | None:
+        return self.artifacts.get(role)
+
+
+# ── Measurement and report ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement(Noun):
+    """Raw samples of one metric of one subject under stated conditions. The unit is part of the metric's name: `latency_ms`, `peak_mib`."""
+
+    subject: str
+    metric: str
+    samples: tuple[float, ...]
+    warmups: tuple[float, ...] = ()
+    conditions: Mapping[str, str | int | float] = field(default_factory=dict)
+    provenance: Literal["measured", "emulated", "unmeasured"] = "measured"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject(Noun):
+    """One model in a report. Scores are on the test split; intervals are 95 %."""
+
+    name: str
+    title: str
+    bytes: int
+    score: float
+    interval: tuple[float, float]
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate(Noun):
+    """One quantisation scheme that was tried for a target, and what became of it."""
+
+    scheme: str
+    bytes: int
+    score: float
+    agreement: float
+    latency_ratio: float | None
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve(Noun):
+    """A series of (step, value) from one training."""
+
+    training: str
+    metric: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict(Noun):
+    """A gate and how it came out, as a sentence a person can read."""
+
+    rule: str
+    limit: float
+    value: float
+    ok: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Noun):
+    """Everything a person or CI wants to know about one bundle on one device."""
+
+    name: str
+    target: str
+    bundle: str
+    created: str
+    task: str
+    metric: str
+    n_test: int
+    retention: float
+    retention_interval: tuple[float, float]
+    subjects: tuple[Subject, ...]
+    candidates: tuple[Candidate, ...]
+    measurements: tuple[Measurement, ...]
+    curves: tuple[Curve, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    steps: tuple[Mapping[str, Any], ...]
+    environment: Mapping[str, Any]
+
+
+def plain(noun: Any) -> Any:
+    """A noun as JSON-able dicts, lists and scalars."""
+    return asdict(noun)
