@@ -199,10 +199,11 @@ class Budget(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity(Noun):
-    """Largest allowed difference of logits, fp32 ONNX against torch, and smallest agreement of the quantised file with fp32."""
+    """Largest difference of logits, fp32 ONNX against torch; smallest agreement and largest loss of score, quantised file against fp32."""
 
     fp32_max_abs: Fact
     int8_agreement: Fact
+    int8_drop: Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,129 @@
+"""What runs on the device: load one model in a fresh process, check its answers, time it, and write raw numbers.
+
+    python agent.py JOB.json RESULT.json
+
+It imports nothing of edgedistill, so it can be sent to any machine that has numpy and onnxruntime.
+"""
+
+import json
+import os
+import sys
+import time
+
+WARM_CHANGE = 0.02  # warm when two passes over the rows have medians this close
+WARM_MIN_S, WARM_MAX_S, WARM_MAX_PASSES = 0.3, 20.0, 50
+
+
+def main(job_file: str, result_file: str) -> None:
+    """Do the job and write the result."""
+    with open(job_file, encoding="utf-8") as file:
+        job = json.load(file)
+    result = measure(job)
+    with open(result_file, "w", encoding="utf-8") as file:
+        json.dump(result, file)
+
+
+def measure(job: dict) -> dict:
+    """Import, load, first answer, golden check, warm-up, steady samples, peak memory — apart."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    started = time.perf_counter()
+    import numpy as np
+    import onnxruntime as ort
+
+    import_ms = (time.perf_counter() - started) * 1e3
+    before = resident_mib("VmRSS")
+    reset_peak()
+    started = time.perf_counter()
+    session = open_session(ort, job)
+    load_ms = (time.perf_counter() - started) * 1e3
+    feeds = [feed(np, job, ids) for ids in job["rows"]]
+    started = time.perf_counter()
+    session.run(None, feeds[0])
+    first_ms = (time.perf_counter() - started) * 1e3
+    wrong = worst_difference(np, session, job, feeds)
+    warmups = warm_up(session, feeds)
+    samples = steady(session, feeds, job)
+    return {
+        "status": "wrong" if wrong > job.get("tolerance", float("inf")) else "ok",
+        "worst_difference": wrong,
+        "import_ms": import_ms,
+        "load_ms": load_ms,
+        "first_ms": first_ms,
+        "warmups_ms": warmups,
+        "samples_ms": samples,
+        "baseline_mib": before,
+        "peak_mib": resident_mib("VmHWM") - before,
+        "onnxruntime": ort.__version__,
+        "providers": session.get_providers(),
+    }
+
+
+def open_session(ort, job):
+    """A session with the job's threads and provider."""
+    ort.set_default_logger_severity(3)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = job["threads"]
+    options.inter_op_num_threads = 1
+    return ort.InferenceSession(job["model"], options, providers=[job["provider"]])
+
+
+def feed(np, job, ids):
+    """One row at its natural length, batch 1."""
+    values = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
+    return {name: values[name] for name in job["inputs"]}
+
+
+def worst_difference(np, session, job, feeds):
+    """Largest difference from the golden logits, 0 where the job has none. A wrong answer has no latency."""
+    golden = job.get("logits")
+    if not golden:
+        return 0.0
+    return max(float(np.abs(session.run(None, one)[0][0] - np.array(want)).max()) for one, want in zip(feeds, golden))
+
+
+def warm_up(session, feeds):
+    """Run until two windows in a row are alike; returns their samples in ms. A window passes over every row, so lengths do not matter."""
+    samples, windows, started = [], [], time.perf_counter()
+    while len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < WARM_MAX_S:
+        window = [timed(session, one) for one in feeds]
+        samples += window
+        windows.append(sorted(window)[len(window) // 2])
+        settled = len(windows) >= 2 and abs(windows[-1] / windows[-2] - 1) <= WARM_CHANGE
+        if settled and time.perf_counter() - started >= WARM_MIN_S:
+            break
+    return samples
+
+
+def steady(session, feeds, job):
+    """Samples in ms: at least `min_runs` and at least `min_s` seconds, whole passes over the rows."""
+    samples, started = [], time.perf_counter()
+    while len(samples) < job["min_runs"] or time.perf_counter() - started < job["min_s"]:
+        samples += [timed(session, one) for one in feeds]
+    return samples
+
+
+def timed(session, one):
+    """One run in ms."""
+    started = time.perf_counter()
+    session.run(None, one)
+    return (time.perf_counter() - started) * 1e3
+
+
+def resident_mib(field):
+    """A line of /proc/self/status in MiB; the kernel's own counters, no polling."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def reset_peak():
+    """Let VmHWM start anew, where the kernel allows it."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        pass  # then the peak includes the imports, which load less than any model does
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,80 @@
+"""Put a bundle and its measurements together into the one Report that every format renders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from edgedistill.bundle.reader import Bundle
+from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
+
+TITLES = {"teacher": "Teacher, fp32", "student": "Student, fp32", "control": "Control: the student without a teacher, fp32", "bundle": "Bundle"}
+
+
+def make_report(bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]] = ()) -> Report:
+    """The report on a bundle; `bench` is its `edgedistill.bench/1` document, None where it was not measured."""
+    manifest, history = bundle.manifest, bundle.document("history.json")
+    measured = [Measurement(**_tuples(one)) for one in (bench or {}).get("measurements", [])]
+    return Report(
+        name=manifest["name"],
+        target=manifest["target"],
+        bundle=str(bundle.path),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        task=manifest["task"],
+        metric=manifest["metric"],
+        n_test=manifest["n_test"],
+        retention=manifest["retention"],
+        retention_interval=tuple(manifest["retention_interval"]),
+        subjects=_subjects(manifest),
+        candidates=tuple(Candidate(**candidate) for candidate in history["candidates"]),
+        measurements=tuple(measured),
+        curves=_curves(history["curves"], manifest["metric"]),
+        verdicts=tuple(Verdict(**verdict) for verdict in manifest["verdicts"]),
+        notes=_notes(manifest, history, bench),
+        steps=tuple(steps),
+        environment=(bench or {}).get("environment", {}),
+    )
+
+
+def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+
+
+def _subjects(manifest: Mapping[str, Any]) -> tuple[Subject, ...]:
+    return tuple(
+        Subject(
+            name=name,
+            title=f"{title}, {manifest['model']['scheme']}" if name == "bundle" else title,
+            bytes=manifest["bytes"][name],
+            score=manifest["scores"][name],
+            interval=tuple(manifest["intervals"][name]),
+            agreement=manifest["agreement"][name],
+        )
+        for name, title in TITLES.items()
+        if name in manifest["scores"]
+    )
+
+
+def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:
+    curves = []
+    for training, record in trainings.items():
+        for name, points in (("loss", record["loss"]), (f"validation {metric}", record["score"])):
+            curves.append(Curve(training=training, metric=name, points=tuple((float(step), float(value)) for step, value in points)))
+    return tuple(curves)
+
+
+def _notes(manifest: Mapping[str, Any], history: Mapping[str, Any], bench: Mapping[str, Any] | None) -> tuple[str, ...]:
+    rate = manifest["unknown_rate"]
+    notes = [f"Unknown tokens on the training texts: {rate['student']:.4%} with the student's vocabulary, {rate['teacher']:.4%} with the teacher's."]
+    notes += [f"Forbidden on {manifest['target']}: {entry['scheme']} — {entry['why']}." for entry in history["forbidden"]]
+    if bench is None:
+        return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
+    where, arch = bench["environment"], manifest["profile"]["platform"]["arch"]
+    if where["arch"] != arch:
+        notes.append(f"Latency and memory were measured on {where['cpu']} ({where['arch']}); they are no evidence about {arch}, where they are unmeasured.")
+    for name, ratio in bench["ratios"].items():
+        low, high = ratio["interval"]
+        notes.append(f"Median latency of the {name} ÷ the teacher's: {ratio['median_ratio']:.3f} (95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread, interleaved).")
+    notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]
+    return tuple(notes)

@@ -1,0 +1,140 @@
+"""A bundle as its user sees it: opened, run and verified without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill import plugins, runtime
+from edgedistill.cache import digest_file
+from edgedistill.errors import IntegrityError
+
+SCHEMAS = ("edgedistill.bundle/1",)
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def task(self) -> ModuleType:
+        """The task's module."""
+        return plugins.load("tasks", str(self.manifest["task"]))
+
+    @property
+    def labels(self) -> list[str]:
+        """The class names in the order of the logits."""
+        return list(self.manifest["labels"])
+
+    def document(self, name: str) -> dict[str, Any]:
+        """One of the bundle's JSON files."""
+        return _read_json(self.path / name)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read a bundle's manifest. Raises IntegrityError when there is none, or when it names a file outside the folder."""
+    if not (path / "manifest.json").is_file():
+        raise IntegrityError(f"{path} is not a bundle: it has no manifest.json")
+    manifest = _read_json(path / "manifest.json")
+    if manifest.get("schema") not in SCHEMAS:
+        raise IntegrityError(f"{path / 'manifest.json'} has the schema {manifest.get('schema')!r}; known: {', '.join(SCHEMAS)}")
+    for name in manifest["files"]:
+        _check_inside(path, name)
+    return Bundle(path=path, manifest=manifest)
+
+
+def logits(bundle: Bundle, texts: Sequence[str], *, threads: int = 0, seen: Callable[[int], None] = lambda done: None) -> NDArray[np.float32]:
+    """What the bundle's model says about each text, one at a time as a device does: [n, c]."""
+    return run_model(bundle, bundle.path / "model.onnx", bundle.path / "tokenizer.json", texts, threads=threads, seen=seen)
+
+
+def run_model(
+    bundle: Bundle, model: Path, tokenizer: Path, texts: Sequence[str], *, threads: int = 0, seen: Callable[[int], None] = lambda done: None
+) -> NDArray[np.float32]:
+    """What a model (the bundle's, or its teacher) says about each text, [n, c]."""
+    task, spec = bundle.task, bundle.manifest["text"]
+    rows = task.encode(runtime.load_tokenizer(tokenizer), texts, spec["max_length"])
+    return runtime.run_rows(runtime.open_session(model, threads=threads), rows, lambda some: task.feeds(some, spec["pad_id"]), batch_size=1, seen=seen)
+
+
+def verify(path: Path) -> list[str]:
+    """Every check of a bundle, as sentences: digests, nothing missing or added, the model loads, the golden answers come out.
+
+    Raises IntegrityError that names each file that is not what it should be.
+    """
+    digests = _digests(path)
+    faults = [fault for name, digest in digests.items() if (fault := _file_fault(path, name, digest))]
+    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+    faults += [f"{path / name}: not in {SUMS}" for name in sorted(found - digests.keys() - {SUMS})]
+    if faults:
+        raise IntegrityError("\n".join(faults), hint="pull or build the bundle again")
+    bundle = open_bundle(path)
+    listed = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
+    if listed != {name: digest for name, digest in digests.items() if name != "manifest.json"}:
+        raise IntegrityError(f"{path / 'manifest.json'} and {path / SUMS} name different files or digests")
+    worst = _golden_difference(bundle)
+    return [f"{len(digests)} files are what {SUMS} says", f"golden logits within {worst:.2g} of the packed ones ({len(bundle.document('golden.json')['cases'])} texts)"]
+
+
+def _digests(path: Path) -> dict[str, str]:
+    if not (path / SUMS).is_file():
+        raise IntegrityError(f"{path} is not a bundle: it has no {SUMS}")
+    digests = {}
+    for number, line in enumerate((path / SUMS).read_bytes().decode("utf-8", "replace").splitlines(), 1):
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not name:
+            raise IntegrityError(f"{path / SUMS}: line {number} is damaged")
+        _check_inside(path, name)
+        digests[name] = digest
+    return digests
+
+
+def _check_inside(path: Path, name: str) -> None:
+    relative = Path(name)
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name:
+        raise IntegrityError(f"{path} names a file outside itself: {name}")
+    places = [path / part for part in (relative, *relative.parents)]
+    linked = [place for place in places if place != path and place.is_symlink()]
+    if linked:
+        raise IntegrityError(f"{linked[0]} is a link; a bundle holds plain files")
+
+
+def _file_fault(path: Path, name: str, digest: str) -> str:
+    file = path / name
+    if not file.is_file():
+        return f"{file}: missing"
+    found = digest_file(file)
+    if found == digest:
+        return ""
+    if name != "manifest.json" and found == open_bundle(path).manifest["files"].get(name, {}).get("sha256"):
+        return f"{path / SUMS}: the digest of {name} was changed here, {name} is what the manifest says"
+    return f"{file}: its digest is not the one in {SUMS}"
+
+
+def _golden_difference(bundle: Bundle) -> float:
+    golden = bundle.document("golden.json")
+    cases = golden["cases"]
+    found = logits(bundle, [case["text"] for case in cases], threads=1)
+    worst = float(np.abs(found - np.array([case["logits"] for case in cases])).max())
+    if worst > golden["tolerance"]:
+        raise IntegrityError(f"{bundle.path / 'model.onnx'} answers differently here: logits off by {worst:.3g}, {golden['tolerance']} is allowed")
+    return worst
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{file} cannot be read: {error}") from error
+    return document

@@ -1,0 +1,152 @@
+"""The store: every folder is remembered by what was asked for, filled beside its place, and renamed in when it is whole.
+
+    STORE/<stage>/<key>/receipt.json    what was asked, what was found, the digest of every file
+    STORE/<stage>/<key>/files/          what the stage made
+    STORE/work/<stage>/<key>/           a fill in progress; a killed one goes on from what it left here
+    STORE/locks/<key>.lock              held by the operating system while a fill runs, and freed by it when the process dies
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from edgedistill.errors import IntegrityError, StageError
+from edgedistill.spec import Artifact, Step
+
+RECEIPT_SCHEMA = "edgedistill.receipt/1"  # 1: first
+RESUME = "resume"  # the folder inside a fill where a stage keeps what it needs to go on; removed before the rename
+
+
+def canonical(asked: Mapping[str, Any]) -> str:
+    """JSON with one spelling: sorted keys, no spaces, no NaN."""
+    return json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def key_of(asked: Mapping[str, Any]) -> str:
+    """The full sha256 of what was asked."""
+    return sha256(canonical(asked).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def digest_folder(folder: Path) -> dict[str, dict[str, str | int]]:
+    """Digest and size of every file below a folder, by relative path."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): {"sha256": digest_file(file), "bytes": file.stat().st_size} for file in files}
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file whole: beside its place first, then renamed in."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+class Store:
+    """A folder of artifacts. Any number of processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def place(self, step: Step) -> Path:
+        """Where a step's artifact is, or will be."""
+        return self.root / step.stage / step.key
+
+    def find(self, step: Step) -> Artifact | None:
+        """The artifact of a step, if it was made before. What exists is whole."""
+        receipt = self.place(step) / "receipt.json"
+        return _artifact(receipt) if receipt.is_file() else None
+
+    def fill(self, step: Step, run: Callable[[Path], Mapping[str, Any]]) -> Artifact:
+        """The artifact of a step: the one that is there, or the one that `run` makes.
+
+        `run` gets the folder to fill and returns the facts for the receipt. It may find in the folder what a killed run left there.
+        Raises what `run` raises; the unfinished folder stays for the next try.
+        """
+        with self._lock(step):
+            found = self.find(step)
+            return found if found is not None else self._make(step, run)
+
+    def _make(self, step: Step, run: Callable[[Path], Mapping[str, Any]]) -> Artifact:
+        work = self.root / "work" / step.stage / step.key
+        files = work / "files"
+        files.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        facts = run(files)
+        shutil.rmtree(files / RESUME, ignore_errors=True)
+        receipt = {
+            "schema": RECEIPT_SCHEMA,
+            "stage": step.stage,
+            "key": step.key,
+            "asked": step.asked,
+            "facts": facts,
+            "files": digest_folder(files),
+            "seconds": round(time.monotonic() - started, 3),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(work / "receipt.json", receipt)
+        place = self.place(step)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        work.rename(place)
+        return _artifact(place / "receipt.json")
+
+    def _lock(self, step: Step) -> Any:
+        from filelock import FileLock
+
+        folder = self.root / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StageError(f"cannot write to the store {self.root}: {error.strerror}", hint="name another one with --store DIR") from error
+        return FileLock(folder / f"{step.key}.lock")
+
+    def entries(self) -> Iterator[Artifact]:
+        """Every whole artifact, oldest first."""
+        receipts = sorted(self.root.glob("*/*/receipt.json"), key=lambda file: file.stat().st_mtime)
+        yield from (_artifact(file) for file in receipts)
+
+    def verify(self) -> list[str]:
+        """What is wrong with the store: every file that is missing, changed or not in its receipt."""
+        return [fault for artifact in self.entries() for fault in changed_files(artifact)]
+
+    def collect(self, keep: set[str]) -> tuple[int, int]:
+        """Remove every artifact whose key is not in `keep`, and unfinished work of none of them. Returns how many and their bytes."""
+        gone = [artifact for artifact in self.entries() if artifact.key not in keep]
+        leftovers = [folder for folder in self.root.glob("work/*/*") if folder.name not in keep]
+        size = sum(int(file["bytes"]) for artifact in gone for file in artifact.receipt["files"].values())
+        for artifact in gone:
+            shutil.rmtree(artifact.path.parent)
+        for folder in leftovers:
+            shutil.rmtree(folder)
+        return len(gone) + len(leftovers), size
+
+
+def changed_files(artifact: Artifact) -> list[str]:
+    """The files of an artifact that are not what its receipt says, each with what is wrong."""
+    asked: dict[str, dict[str, str | int]] = artifact.receipt["files"]
+    found = digest_folder(artifact.path)
+    faults = [f"{artifact.path / name}: missing" for name in asked.keys() - found.keys()]
+    faults += [f"{artifact.path / name}: not in the receipt" for name in found.keys() - asked.keys()]
+    faults += [f"{artifact.path / name}: changed" for name in asked.keys() & found.keys() if asked[name]["sha256"] != found[name]["sha256"]]
+    return sorted(faults)
+
+
+def _artifact(receipt_file: Path) -> Artifact:
+    try:
+        receipt = json.loads(receipt_file.read_text(encoding="utf-8"))
+        stage, key = receipt["stage"], receipt["key"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{receipt_file} is damaged: {error}", hint=f"remove {receipt_file.parent} and run again") from error
+    return Artifact(stage=stage, key=key, path=receipt_file.parent / "files", receipt=receipt, cached=True)

@@ -1,0 +1,201 @@
+"""The command line. stdout is the answer, stderr the story; every error leaves with the exit code of its branch of the tree."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgedistill.errors import EdgedistillError
+
+app = typer.Typer(
+    name="edgedistill",
+    help="Distil a large model, quantise it, export it to ONNX for a named device, and prove it there against its teacher.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+cache_app = typer.Typer(help="Look after the store of finished steps.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+Recipe = Annotated[str | None, typer.Argument(help="A recipe file or the name of a built-in one; without it ./recipe.toml, else `default`.", show_default=False)]
+Targets = Annotated[list[str], typer.Option("--target", "-t", help="A target's name, or the path of a profile; give it again for more.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe key: a.b=VALUE, a TOML value.", show_default=False)]
+StoreDir = Annotated[Path, typer.Option("--store", envvar="EDGEDISTILL_STORE", help="Where finished steps are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+BundleDir = Annotated[Path, typer.Argument(help="A bundle's folder.")]
+STORE = Path(".edgedistill")
+
+
+def main() -> None:
+    """Run, and turn errors into a message and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except EdgedistillError as error:
+        if error.exit_code == EdgedistillError.exit_code:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def build(
+    recipe: Recipe = None,
+    target: Targets = [],  # noqa: B006  typer reads the default, nobody changes it
+    settings: Settings = None,
+    store: StoreDir = STORE,
+    as_json: Json = False,
+    bench: Annotated[bool, typer.Option(help="Measure the bundle beside its teacher and write the report.")] = True,
+) -> None:
+    """Build a verified bundle for each target, from the recipe to the report."""
+    from edgedistill.faces import build as face
+
+    face.run(recipe, target, settings or [], store, as_json=as_json, bench=bench)
+
+
+@app.command()
+def plan(recipe: Recipe = None, target: Targets = [], settings: Settings = None, store: StoreDir = STORE, as_json: Json = False) -> None:  # noqa: B006
+    """Print the steps of a build, with what is cached and what is to do. Nothing runs."""
+    from edgedistill.faces import build as face
+
+    face.show_plan(recipe, target, settings or [], store, as_json=as_json)
+
+
+@app.command(name="eval")
+def evaluate(
+    bundle: BundleDir,
+    data: Annotated[str, typer.Option("--data", help="A labelled file.")],
+    text: Annotated[str, typer.Option(help="The column of the texts.")] = "text",
+    label: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
+    store: StoreDir = STORE,
+    as_json: Json = False,
+) -> None:
+    """Score a bundle on labelled rows, beside its teacher where the store has it. Needs no torch."""
+    from edgedistill.faces import bundle as face
+
+    face.evaluate(bundle, data, (text, label), store, as_json=as_json)
+
+
+@app.command()
+def predict(
+    bundle: BundleDir,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, one a line from standard input.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer for texts. Needs no torch."""
+    from edgedistill.faces import bundle as face
+
+    face.predict(bundle, texts or [line.rstrip("\n") for line in sys.stdin], as_json=as_json)
+
+
+@app.command()
+def bench(
+    bundle: BundleDir,
+    device: Annotated[str, typer.Option(help="Where to run.")] = "local",
+    mode: Annotated[str, typer.Option(help="How long: smoke, quick or full.")] = "quick",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one session.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Also write bench.json and the report here.", show_default=False)] = None,
+    store: StoreDir = STORE,
+    as_json: Json = False,
+) -> None:
+    """Measure latency, load time and memory beside the teacher, in fresh processes in turns."""
+    from edgedistill.faces import bundle as face
+
+    face.bench(bundle, device, mode, threads, out, store, as_json=as_json)
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="A bundle's folder, or the bench.json of one.")],
+    form: Annotated[str, typer.Option("--format", help="html, md or json.")] = "html",
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; without it the report goes to standard output.", show_default=False)] = None,
+) -> None:
+    """Render a report for people or for CI."""
+    from edgedistill.faces import bundle as face
+
+    face.report(result, form, out)
+
+
+@app.command()
+def verify(bundle: BundleDir, as_json: Json = False) -> None:
+    """Check every digest of a bundle, and that its model still gives the golden answers."""
+    from edgedistill.faces import bundle as face
+
+    face.verify(bundle, as_json=as_json)
+
+
+@app.command()
+def init(
+    place: Annotated[Path, typer.Argument(help="A data file, or a folder that holds one.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.toml"),
+) -> None:
+    """Look at a data file, guess its columns, and write a commented recipe."""
+    from edgedistill.init import write_recipe
+
+    print(write_recipe(place, out))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has, and the command for what it lacks."""
+    from edgedistill.faces import lists as face
+
+    face.doctor(as_json=as_json)
+
+
+def _lister(family: str, text: str) -> None:
+    def listing(
+        show: Annotated[list[str] | None, typer.Argument(help="`show NAME` prints one; without it all are listed.", show_default=False)] = None,
+        as_json: Json = False,
+    ) -> None:
+        from edgedistill.faces import lists as face
+
+        face.show(family, show or [], as_json=as_json)
+
+    app.command(name=family, help=text)(listing)
+
+
+_lister("targets", "List the device profiles, or show one.")
+_lister("tasks", "List the tasks, or show one.")
+_lister("losses", "List the distillation losses, or show one.")
+_lister("recipes", "List the built-in recipes, or show one.")
+
+
+@cache_app.command(name="ls")
+def cache_list(store: StoreDir = STORE, as_json: Json = False) -> None:
+    """List the finished steps."""
+    from edgedistill.faces import lists as face
+
+    face.cache_list(store, as_json=as_json)
+
+
+@cache_app.command(name="gc")
+def cache_collect(
+    recipe: Recipe = None,
+    target: Targets = [],  # noqa: B006
+    settings: Settings = None,
+    store: StoreDir = STORE,
+) -> None:
+    """Remove every step that this recipe and these targets do not need."""
+    from edgedistill.faces import build as face
+
+    face.collect(recipe, target, settings or [], store)
+
+
+@cache_app.command(name="verify")
+def cache_verify(store: StoreDir = STORE) -> None:
+    """Check every file of the store against its receipt."""
+    from edgedistill.faces import lists as face
+
+    face.cache_verify(store)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""One row on its way out of a file, and how its values become strings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from edgedistill.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row: the 1-based number of the line it starts on (of the row, in formats without lines), and its values by column."""
+
+    line: int
+    values: Mapping[str, str]
+
+
+def strings(row: Mapping[str, object], classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """A row as strings; an integer of a column in `classes` becomes the class's name."""
+    return {str(column): named(value, classes[column]) if column in classes else string(value) for column, value in row.items()}
+
+
+def string(value: object) -> str:
+    """A value as a person would write it in a csv file: nothing for None and NaN, JSON for what has parts."""
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:  # NaN, which pandas writes for missing, is the value that differs from itself
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, bool | list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def named(value: object, names: Sequence[str]) -> str:
+    """The name of a class number; nothing for -1, which `datasets` writes for hidden labels. Raises ValueError beyond the last class."""
+    if not isinstance(value, int):
+        return string(value)
+    if value >= len(names):
+        raise ValueError(f"class number {value}, but only {len(names)} classes have names")
+    return names[value] if value >= 0 else ""
+
+
+def heavy(module: str, why: str) -> ModuleType:
+    """A library that only `edgedistill[build]` brings. Raises ConfigError saying so when it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{why} needs the package '{module}' ({error})", hint="pip install 'edgedistill[build]'") from error
+
+
+def shown(located: Path | str) -> str:
+    """A place as short as it can be said: relative to where the user stands, if it is below."""
+    path = Path(located)
+    return str(path.relative_to(Path.cwd())) if isinstance(located, Path) and path.is_relative_to(Path.cwd()) else str(located)

@@ -1,0 +1,54 @@
+"""This machine: a fresh process for every job, blocked on until it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgedistill.errors import DeviceError
+
+
+def run(agent: Path, job: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+    """Run the agent on a job. A crash or a missed deadline is a result with that status, not an exception."""
+    with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
+        job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
+        job_file.write_text(json.dumps(job), encoding="utf-8")
+        command = [sys.executable, "-I", str(agent), str(job_file), str(result_file)]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)
+        except subprocess.TimeoutExpired:
+            return {"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"}
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
+            return {"status": "crashed", "detail": f"exit {ended.returncode}: {last}"}
+        result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
+        return result
+
+
+def facts() -> dict[str, Any]:
+    """What this machine is and how busy it is now."""
+    return {
+        "device": "local",
+        "os": platform.system().lower(),
+        "arch": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DeviceError(f"this machine does not describe its CPU: {error}") from error
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown")

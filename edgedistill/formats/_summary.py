@@ -1,0 +1,87 @@
+"""What a report says before any table: one sentence, the gates that fail, and four numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgedistill.formats._statistics import RUNS_NEEDED, median_latency_ms, ratio_to_teacher, subject
+from edgedistill.formats._text import NOT_MEASURED, interval, megabytes, percent, quantity, significant
+from edgedistill.spec import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One number that a reader looks for first."""
+
+    label: str
+    value: str
+    detail: str
+
+
+def headline(report: Report) -> str:
+    """The whole report in one sentence."""
+    return f"{_gates(report)}: {_kept(report)}."
+
+
+def failures(report: Report) -> tuple[str, ...]:
+    """The sentences of the gates that do not hold."""
+    return tuple(verdict.sentence for verdict in report.verdicts if not verdict.ok)
+
+
+def tiles(report: Report) -> tuple[Tile, ...]:
+    """Size, retention, latency and agreement of the bundle against the teacher."""
+    return (_size(report), _retention(report), _latency(report), _agreement(report))
+
+
+def _gates(report: Report) -> str:
+    failed, total = len(failures(report)), len(report.verdicts)
+    if not total:
+        return "No gate was checked"
+    if not failed:
+        return "Every gate holds"
+    return f"{failed} of {total} gates {'does' if failed == 1 else 'do'} not hold"
+
+
+def _kept(report: Report) -> str:
+    share, ratio = _share_of_bytes(report), ratio_to_teacher(report, "bundle")
+    parts = [f"{percent(share)} of its bytes"] if share is not None else []
+    parts += [f"{significant(ratio, 2)} × its latency"] if ratio is not None else []
+    kept = f"the bundle keeps {percent(report.retention)} of the teacher's {report.metric}"
+    kept += f" at {' and '.join(parts)}" if parts else ""
+    return kept if ratio is not None else f"{kept}; its latency was not measured against the teacher's"
+
+
+def _share_of_bytes(report: Report) -> float | None:
+    bundle, teacher = subject(report, "bundle"), subject(report, "teacher")
+    return bundle.bytes / teacher.bytes if bundle and teacher and teacher.bytes else None
+
+
+def _size(report: Report) -> Tile:
+    bundle, teacher, share = subject(report, "bundle"), subject(report, "teacher"), _share_of_bytes(report)
+    detail = f"{percent(share)} of the teacher's {megabytes(teacher.bytes)}" if teacher and share is not None else "the teacher's size is not known"
+    return Tile(label="Size", value=megabytes(bundle.bytes) if bundle else NOT_MEASURED, detail=detail)
+
+
+def _retention(report: Report) -> Tile:
+    detail = f"of the teacher's {report.metric}; 95 % interval {interval(report.retention_interval)}"
+    return Tile(label="Retention", value=percent(report.retention), detail=detail)
+
+
+def _latency(report: Report) -> Tile:
+    ratio = ratio_to_teacher(report, "bundle")
+    own, teacher = median_latency_ms(report, "bundle"), median_latency_ms(report, "teacher")
+    if ratio is None or own is None or teacher is None:
+        detail = (
+            f"bundle median {quantity(own, 'latency_ms')}; the teacher has no measured median"
+            if own is not None
+            else f"needs {RUNS_NEEDED[50]} measured runs of bundle and teacher"
+        )
+        return Tile(label="Latency", value=NOT_MEASURED, detail=detail)
+    detail = f"median {quantity(own, 'latency_ms')} against the teacher's {quantity(teacher, 'latency_ms')}"
+    return Tile(label="Latency", value=f"{significant(ratio, 2)} ×", detail=detail)
+
+
+def _agreement(report: Report) -> Tile:
+    bundle = subject(report, "bundle")
+    value = percent(bundle.agreement) if bundle else NOT_MEASURED
+    return Tile(label="Agreement", value=value, detail=f"with the teacher on {report.n_test:,} test rows")

@@ -1,0 +1,186 @@
+"""The tables of a report as rows of text, the same for every format that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgedistill.formats._statistics import RUNS_NEEDED, find, ratio_to_teacher
+from edgedistill.formats._text import (
+    NOT_MADE,
+    NOT_MEASURED,
+    interval,
+    megabytes,
+    percent,
+    percentile_cell,
+    plain_number,
+    range_cell,
+    times,
+    typical_cell,
+)
+from edgedistill.spec import Measurement, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of text under a title; `align` has one letter per column (l or r); `empty` is the sentence said when there are no rows."""
+
+    title: str
+    align: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    empty: str
+    note: str = ""
+
+
+def subjects(report: Report) -> Table:
+    """The models, side by side."""
+    rows = tuple(
+        (
+            f"{one.name}: {one.title}" if one.title and one.title != one.name else one.name,
+            megabytes(one.bytes),
+            percent(one.score),
+            interval(one.interval),
+            percent(one.agreement),
+            percentile_cell(find(report, one.name, "latency_ms"), 50),
+            times(ratio_to_teacher(report, one.name)),
+            *(typical_cell(find(report, one.name, metric)) for metric in ("load_ms", "first_ms", "peak_mib")),
+        )
+        for one in report.subjects
+    )
+    return Table(
+        title="Models",
+        align="lrrrrrrrrr",
+        columns=(
+            *("model", "size", report.metric, "95 % interval", "agreement", "median latency"),
+            *("latency ÷ teacher", "load time", "first inference", "peak memory"),
+        ),
+        rows=rows,
+        empty="The report names no model.",
+        note=f"On {report.n_test:,} test rows; agreement is with the teacher. MB are 10⁶ bytes, MiB 2²⁰. "
+        f"Fewer than {RUNS_NEEDED[50]} runs are shown as their range.",
+    )
+
+
+def measurements(report: Report) -> Table:
+    """Every measurement, with as many percentiles as its runs can carry; conditions that all share are said once, below."""
+    shared = _shared_conditions(report.measurements)
+    particulars = tuple(_particulars(one, shared) for one in report.measurements)
+    last = ("particulars",) if any(particulars) else ()
+    rows = tuple(
+        (
+            one.subject,
+            one.metric,
+            f"{len(one.samples):,}",
+            f"{len(one.warmups):,}",
+            *(percentile_cell(one, at) for at in RUNS_NEEDED),
+            range_cell(one),
+            *(own for _ in last),
+        )
+        for one, own in zip(report.measurements, particulars, strict=True)
+    )
+    return Table(
+        title="Measurements",
+        align="llrrrrrrr" + "l" * len(last),
+        columns=("model", "metric", "runs", "warm-ups", *(f"p{at}" for at in RUNS_NEEDED), "range", *last),
+        rows=rows,
+        empty="Nothing was measured on the device.",
+        note=" ".join(("Percentiles and range are of the runs, warm-ups apart.", _said(shared))).strip(),
+    )
+
+
+def candidates(report: Report) -> Table:
+    """The quantisation schemes that were tried, and why each but one lost."""
+    rows = tuple(
+        (
+            one.scheme,
+            *((megabytes(one.bytes), percent(one.score), percent(one.agreement)) if one.bytes else (NOT_MADE,) * 3),
+            NOT_MEASURED if one.latency_ratio is None else times(one.latency_ratio),
+            "✓ chosen" if one.chosen else "not chosen",
+            one.reason,
+        )
+        for one in report.candidates
+    )
+    return Table(
+        title="Quantisation candidates",
+        align="lrrrrll",
+        columns=("scheme", "size", f"validation {report.metric}", "agreement with fp32", "latency ÷ fp32", "outcome", "reason"),
+        rows=rows,
+        empty="No quantisation scheme was tried.",
+        note="Judged against the fp32 student on the validation rows, on the machine that quantised; the models above on the test rows.",
+    )
+
+
+def verdicts(report: Report) -> Table:
+    """The gates: what was asked, what came out."""
+    rows = tuple(
+        ("✓ holds" if one.ok else "✗ fails", one.rule, plain_number(one.value), plain_number(one.limit), one.sentence) for one in report.verdicts
+    )
+    return Table(
+        title="Gates",
+        align="llrrl",
+        columns=("outcome", "rule", "value", "limit", "in words"),
+        rows=rows,
+        empty="No gate was checked.",
+    )
+
+
+def steps(report: Report) -> Table:
+    """What was done to make the bundle, and what was already there."""
+    rows = tuple((str(one.get("stage", "?")), _cached(one), _seconds(one)) for one in report.steps)
+    return Table(
+        title="Steps",
+        align="llr",
+        columns=("stage", "from", "seconds"),
+        rows=rows,
+        empty="The steps were not recorded.",
+    )
+
+
+def environment(report: Report) -> Table:
+    """Where and with what the numbers were made."""
+    return Table(
+        title="Environment",
+        align="ll",
+        columns=("fact", "value"),
+        rows=_flat(report.environment),
+        empty="The environment was not recorded.",
+    )
+
+
+def _cached(step: Mapping[str, Any]) -> str:
+    return {True: "cache", False: "this run"}.get(step.get("cached", ""), "not recorded")
+
+
+def _seconds(step: Mapping[str, Any]) -> str:
+    seconds = step.get("seconds")
+    return f"{seconds:,.1f}" if isinstance(seconds, int | float) else "not recorded"
+
+
+def _shared_conditions(all_of_them: tuple[Measurement, ...]) -> Mapping[str, Any]:
+    first: Mapping[str, Any] = all_of_them[0].conditions if all_of_them else {}
+    return {name: value for name, value in first.items() if all(one.conditions.get(name) == value for one in all_of_them)}
+
+
+def _said(conditions: Mapping[str, Any]) -> str:
+    return f"All under: {', '.join(f'{name} {value}' for name, value in conditions.items())}." if conditions else ""
+
+
+def _particulars(measurement: Measurement, shared: Mapping[str, Any]) -> str:
+    """What this measurement does not share with the others."""
+    own = tuple(f"{name} {value}" for name, value in measurement.conditions.items() if name not in shared)
+    origin = () if measurement.provenance == "measured" else (measurement.provenance,)
+    return "; ".join((*origin, *own, *((measurement.note,) if measurement.note else ())))
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, str], ...]:
+    """Nested facts as rows with dotted names."""
+    rows: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            shown = ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
+            rows.append((f"{prefix}{name}", shown))
+    return tuple(rows)

@@ -1,0 +1,87 @@
+"""Numbers as people read them: rounded to what they carry, with their unit, and never 0 for what was not measured."""
+
+from __future__ import annotations
+
+from math import floor, isfinite, log10
+
+from edgedistill.formats._statistics import RUNS_NEEDED, percentile
+from edgedistill.spec import Measurement
+
+NOT_MEASURED = "not measured"
+NOT_AVAILABLE = "n/a"
+NOT_MADE = "not made"
+UNITS = {"ms": "ms", "s": "s", "us": "µs", "mib": "MiB", "mb": "MB", "mj": "mJ", "c": "°C"}
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number rounded to significant digits, never in exponent notation: 1234.5 → '1,234', 0.09123 → '0.0912'."""
+    if not isfinite(value):
+        return NOT_AVAILABLE
+    rounded = float(f"{value:.{digits - 1}e}")
+    magnitude = floor(log10(abs(rounded))) if rounded else 0
+    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a percentage: 0.984 → '98.4 %'."""
+    if not isfinite(share):
+        return NOT_AVAILABLE
+    shown = f"{100 * share:.1f}"
+    return f"{significant(100 * share, 2)} %" if share and float(shown) == 0 else f"{shown} %"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    """Two shares of 1 as a range: '97.1 – 99.6 %'."""
+    low, high = bounds
+    return f"{100 * low:.1f} – {100 * high:.1f} %" if isfinite(low) and isfinite(high) else NOT_AVAILABLE
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB of 10⁶ bytes, the unit of budgets."""
+    return f"{significant(size / 1e6)} MB"
+
+
+def times(ratio: float | None) -> str:
+    """A ratio: 0.0912 → '0.091 ×'."""
+    return NOT_AVAILABLE if ratio is None else f"{significant(ratio, 2)} ×"
+
+
+def plain_number(value: float) -> str:
+    """A number of unknown kind, to four digits and without idle zeros: 30.0 → '30', 0.000012 → '0.000012'."""
+    shown = significant(value, 4)
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+
+
+def quantity(value: float, metric: str) -> str:
+    """A value with the unit that its metric's name carries: (3.124, 'latency_ms') → '3.12 ms'."""
+    unit = UNITS.get(metric.rpartition("_")[2], "")
+    return f"{significant(value)} {unit}".rstrip()
+
+
+def percentile_cell(measurement: Measurement | None, at: int) -> str:
+    """A percentile with its unit, or why there is none."""
+    if measurement is None or not measurement.samples:
+        return NOT_MEASURED
+    value = percentile(measurement.samples, at)
+    return f"n/a (needs {RUNS_NEEDED[at]} runs)" if value is None else quantity(value, measurement.metric) + provenance(measurement)
+
+
+def range_cell(measurement: Measurement) -> str:
+    """The smallest and the largest sample."""
+    if not measurement.samples:
+        return NOT_MEASURED
+    low, high = quantity(min(measurement.samples), measurement.metric), quantity(max(measurement.samples), measurement.metric)
+    shown = high if low == high else f"{significant(min(measurement.samples))} – {high}"
+    return shown + provenance(measurement)
+
+
+def typical_cell(measurement: Measurement | None) -> str:
+    """The median, or all that a few runs can say: their range."""
+    if measurement is None:
+        return NOT_MEASURED
+    return percentile_cell(measurement, 50) if len(measurement.samples) >= RUNS_NEEDED[50] else range_cell(measurement)
+
+
+def provenance(measurement: Measurement) -> str:
+    """A mark behind every number that was not measured on the device itself."""
+    return "" if measurement.provenance == "measured" else f" ({measurement.provenance})"

@@ -1,0 +1,42 @@
+"""A report for people: one self-contained page, verdict first, with charts; readable in light, dark and on paper."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgedistill.errors import ConfigError
+from edgedistill.formats import _summary, _tables
+from edgedistill.spec import Report
+
+PAGE = Path(__file__).with_name("_page.html.j2")
+
+
+def render(report: Report) -> str:
+    """The report as an HTML page.
+
+    Raises ConfigError when matplotlib or jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+
+        from edgedistill.formats._charts import charts
+    except ModuleNotFoundError as missing:
+        raise ConfigError("the HTML report needs matplotlib and jinja2", hint="pip install 'edgedistill[report]'") from missing
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["glued"] = _glued
+    page: str = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
+        report=report,
+        headline=_summary.headline(report),
+        failures=_summary.failures(report),
+        tiles=_summary.tiles(report),
+        models=_tables.subjects(report),
+        charts=charts(report),
+        tables=tuple(table(report) for table in (_tables.measurements, _tables.candidates, _tables.verdicts, _tables.steps, _tables.environment)),
+    )
+    return page
+
+
+def _glued(text: str) -> str:
+    """Text in which no line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(?:%|×|MB|MiB|ms)(?!\w))", "\N{NO-BREAK SPACE}", text)

@@ -1,0 +1,273 @@
+"""Resolve a recipe and a target into steps, and walk them: what is in the store is taken, what is not is made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgedistill import data, plugins
+from edgedistill.cache import Store, key_of
+from edgedistill.errors import ConfigError, EdgedistillError, StageError
+from edgedistill.progress import Progress, Tell
+from edgedistill.spec import Artifact, Inputs, Loss, Recipe, Round, Step, Target, plain
+
+EXPORTER = "torchscript"
+ENGINE = "onnxruntime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """One target's walk: the artifact of every step, in the order of the steps; the last is the bundle's."""
+
+    target: Target
+    artifacts: tuple[Artifact, ...]
+
+    def of(self, stage: str) -> Artifact:
+        """The last artifact of a stage."""
+        return [artifact for artifact in self.artifacts if artifact.stage == stage][-1]
+
+    @property
+    def bundle(self) -> Path:
+        """The bundle's folder."""
+        packed = self.artifacts[-1]
+        return packed.path / str(packed.facts["bundle"])
+
+
+def plan(recipe: Recipe, target: Target, base: Path) -> tuple[Step, ...]:
+    """The steps of one target, each after those that it needs. Reads the sources' digests, writes nothing.
+
+    `base` is the folder that the recipe's relative paths start from. Raises ConfigError when a source is not there.
+    """
+    return tuple(_unique(_pack(recipe, target, _Planner(recipe, base))))
+
+
+def build(recipe: Recipe, targets: Sequence[Target], base: Path, store: Store, tell: Tell) -> list[Done]:
+    """Walk the steps of every target; steps that targets share are walked once.
+
+    Raises ConfigError with every fault that can be seen before anything runs, StageError when a step fails.
+    """
+    plans = {target.name: plan(recipe, target, base) for target in targets}
+    _require(plans.values(), store)
+    made: dict[str, Artifact] = {}
+    for steps in plans.values():
+        for step in steps:
+            if step.key not in made:
+                made[step.key] = _walk(step, made, store, tell)
+    return [Done(target=target, artifacts=tuple(made[step.key] for step in plans[target.name])) for target in targets]
+
+
+def _require(plans: Any, store: Store) -> None:
+    todo = {step.key: step for steps in plans for step in steps if store.find(step) is None}
+    faults = [fault for step in todo.values() for fault in plugins.load("stages", step.stage).requires(step.params, step.places)]
+    if faults:
+        raise ConfigError(dict.fromkeys(faults))
+
+
+def _walk(step: Step, made: Mapping[str, Artifact], store: Store, tell: Tell) -> Artifact:
+    progress = Progress(tell, step.stage)
+    found = store.find(step)
+    if found is not None:
+        progress.end("cached")
+        return found
+    stage = plugins.load("stages", step.stage)
+    inputs = Inputs(artifacts={role: made[need.key] for role, need in step.needs.items()}, places=step.places)
+
+    def run(out: Path) -> Mapping[str, Any]:
+        facts: Mapping[str, Any] = stage.run(step.params, inputs, out, progress)
+        stage.ensures(out)
+        return facts
+
+    progress.begin()
+    try:
+        artifact = replace(store.fill(step, run), cached=False)
+    except (EdgedistillError, KeyboardInterrupt):
+        raise
+    except ImportError as error:
+        raise ConfigError(f"the step '{step.stage}' needs the package '{error.name}'", hint="pip install 'edgedistill[build]'") from error
+    except OSError as error:
+        raise StageError(f"the step '{step.stage}' failed: {error}", hint="the same command goes on from here") from error
+    progress.end(f"{artifact.receipt['seconds']:.1f} s")
+    return artifact
+
+
+def _unique(last: Step) -> Iterator[Step]:
+    seen: set[str] = set()
+
+    def visit(step: Step) -> Iterator[Step]:
+        for need in step.needs.values():
+            yield from visit(need)
+        if step.key not in seen:
+            seen.add(step.key)
+            yield step
+
+    yield from visit(last)
+
+
+class _Planner:
+    """Makes steps of one recipe: resolves its sources once and knows what goes into a key."""
+
+    def __init__(self, recipe: Recipe, base: Path) -> None:
+        self.recipe = recipe
+        self.places = {role: str(data.locate(source, base)) for role, source in _sources(recipe).items()}
+        self.digests = {role: data.digest(_located(place)) for role, place in self.places.items()}
+
+    def step(self, stage: str, params: Any, needs: Mapping[str, Step], roles: Sequence[str] = (), *, unkeyed: Sequence[str] = ()) -> Step:
+        """A step; `roles` are the outside sources that it reads, `unkeyed` those whose content reaches its key through a need."""
+        module = plugins.load("stages", stage)
+        places = {role: self.places[role] for role in (*roles, *unkeyed) if role in self.places}
+        asked = {
+            "stage": stage,
+            "version": module.VERSION,
+            "params": _keyed(plain(params)),
+            "tools": {tool: _version(tool) for tool in module.TOOLS},
+            "sources": {role: self.digests[role] for role in roles if role in self.digests},
+            "needs": {role: need.key for role, need in needs.items()},
+        }
+        return Step(stage=stage, params=params, needs=dict(needs), places=places, asked=asked, key=key_of(asked))
+
+
+def _located(place: str) -> Path | str:
+    return place if place.startswith("hub:") else Path(place)
+
+
+def _sources(recipe: Recipe) -> dict[str, str]:
+    """Everything outside the store that a recipe reads, by role."""
+    sources = {"data": recipe.data.source, "teacher": recipe.teacher.model}
+    sources |= {name: size for name in ("test", "validation") if isinstance(size := getattr(recipe.data, name), str)}
+    if recipe.transfer is not None:
+        sources["transfer"] = recipe.transfer.source
+    if recipe.student.model is not None:
+        sources["student"] = recipe.student.model
+    return sources
+
+
+def _keyed(params: Any) -> Any:
+    """Params without paths: what a source holds is in the key, where it lies is not."""
+    if not isinstance(params, dict):
+        return [_keyed(value) for value in params] if isinstance(params, list | tuple) else params
+    hidden = ("source", "model") if "text" in params or "vocabulary" in params else ()
+    kept = {name: _keyed(value) for name, value in params.items() if name not in hidden}
+    return {name: "file" if name in ("test", "validation") and isinstance(value, str) else value for name, value in kept.items()}
+
+
+def _is_this_machine(target: Target) -> bool:
+    """Whether this machine is of the target's kind, so that its times say something about the target."""
+    return (platform.system().lower(), platform.machine().lower()) == (target.platform.os, target.platform.arch)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _prepare(planner: _Planner) -> Step:
+    recipe = planner.recipe
+    params = plugins.load("stages", "prepare").Params(data=replace(recipe.data, max_length=0), transfer=recipe.transfer, seed=recipe.seed)
+    return planner.step("prepare", params, {}, ("data", "test", "validation", "transfer"))
+
+
+def _teach(planner: _Planner, prepare: Step) -> Step:
+    recipe = planner.recipe
+    params = plugins.load("stages", "teach").Params(task=recipe.task, schedule=recipe.teach, max_length=recipe.data.max_length, seed=recipe.seed)
+    return planner.step("teach", params, {"prepare": prepare}, ("teacher",))
+
+
+def _rounds(planner: _Planner, prepare: Step, teach: Step, student: Step) -> list[Step]:
+    """The chain of rounds; each starts from the student of the one before."""
+    recipe = planner.recipe
+    label_params = plugins.load("stages", "label").Params(task=recipe.task, max_length=recipe.data.max_length)
+    label = planner.step("label", label_params, {"prepare": prepare, "teach": teach})
+    chain = [student]
+    for training in recipe.rounds:
+        chain.append(_distil(planner, training, {"prepare": prepare, "label": label, "start": chain[-1]}, labelled_only=False))
+    return chain[1:]
+
+
+def _distil(planner: _Planner, training: Round, needs: Mapping[str, Step], *, labelled_only: bool) -> Step:
+    recipe = planner.recipe
+    params = plugins.load("stages", "distil").Params(
+        task=recipe.task, round=training, labelled_only=labelled_only, max_length=recipe.data.max_length, seed=recipe.seed
+    )
+    return planner.step("distil", params, needs)
+
+
+def _control(planner: _Planner, prepare: Step, student: Step) -> Step:
+    """The same student trained on the hard labels alone, with the first round's schedule but enough epochs; its best validation score counts."""
+    recipe = planner.recipe
+    schedule = replace(recipe.rounds[0].schedule, epochs=max(CONTROL_EPOCHS, recipe.rounds[0].schedule.epochs), evaluations=CONTROL_EPOCHS)
+    return _distil(planner, Round(losses={"ce": Loss()}, schedule=schedule), {"prepare": prepare, "start": student}, labelled_only=True)
+
+
+CONTROL_EPOCHS = 6  # labelled rows are few: by then every control that was watched had passed its best validation score
+
+
+def _export(planner: _Planner, target: Target, prepare: Step, model: Step, *, keep_plain: bool) -> Step:
+    recipe = planner.recipe
+    params = plugins.load("stages", "export").Params(
+        task=recipe.task,
+        exporter=EXPORTER,
+        opset=int(target.runtime.opset.value),
+        ir_version=int(target.runtime.ir_version_max.value),
+        max_length=recipe.data.max_length,
+        plain=keep_plain,
+    )
+    return planner.step("export", params, {"prepare": prepare, "model": model})
+
+
+def _quantize(planner: _Planner, target: Target, prepare: Step, export: Step) -> Step:
+    params = plugins.load("stages", "quantize").Params(
+        task=planner.recipe.task,
+        engine=ENGINE,
+        allowed=tuple(entry.scheme for entry in target.quantization.allowed),
+        forbidden=tuple((entry.scheme, entry.why) for entry in target.quantization.forbidden),
+        agreement=float(target.parity.int8_agreement.value),
+        drop=float(target.parity.int8_drop.value),
+        latency_counts=_is_this_machine(target),
+        max_length=planner.recipe.data.max_length,
+    )
+    return planner.step("quantize", params, {"prepare": prepare, "export": export})
+
+
+def _check(planner: _Planner, target: Target, needs: Mapping[str, Step]) -> Step:
+    recipe = planner.recipe
+    params = plugins.load("stages", "check").Params(
+        task=recipe.task,
+        retention=recipe.gates.retention,
+        model_mb=float(target.budget.model_mb.value),
+        accuracy_drop=float(target.budget.accuracy_drop.value),
+        fp32_max_abs=float(target.parity.fp32_max_abs.value),
+        max_length=recipe.data.max_length,
+        seed=recipe.seed,
+    )
+    return planner.step("check", params, {role: needs[role] for role in ("prepare", "teacher", "export", "control", "quantize") if role in needs})
+
+
+def _pack(recipe: Recipe, target: Target, planner: _Planner) -> Step:
+    prepare = _prepare(planner)
+    teach = _teach(planner, prepare)
+    student_params = plugins.load("stages", "student").Params(
+        task=recipe.task, student=recipe.student, max_length=recipe.data.max_length, seed=recipe.seed
+    )
+    student = planner.step("student", student_params, {"prepare": prepare, "teach": teach}, ("student",), unkeyed=("teacher",))
+    rounds = _rounds(planner, prepare, teach, student)
+    needs = {
+        "prepare": prepare,
+        "teach": teach,
+        "student": student,
+        "teacher": _export(planner, target, prepare, teach, keep_plain=False),
+        **{f"round {number}": step for number, step in enumerate(rounds, 1)},
+        "export": _export(planner, target, prepare, rounds[-1], keep_plain=True),
+    }
+    if recipe.controls:
+        needs["control training"] = _control(planner, prepare, student)
+        needs["control"] = _export(planner, target, prepare, needs["control training"], keep_plain=False)
+    needs["quantize"] = _quantize(planner, target, prepare, needs["export"])
+    needs["check"] = _check(planner, target, needs)
+    params = plugins.load("stages", "pack").Params(name=recipe.name, task=recipe.task, target=target, max_length=recipe.data.max_length)
+    return planner.step("pack", params, needs)

@@ -1,0 +1,113 @@
+"""teach: a teacher that knows the task — the model as it is, or fine-tuned first — with its outputs in the order of the data's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedistill import plugins
+from edgedistill.errors import ConfigError, Fault, StageError
+from edgedistill.progress import Progress
+from edgedistill.spec import Inputs, Schedule
+from edgedistill.stages import needs_files
+from edgedistill.stages._splits import class_names, read_split
+from edgedistill.training import models
+
+VERSION = 1
+TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """`schedule` None takes the teacher as it is. The model is in the place `teacher`."""
+
+    task: str
+    schedule: Schedule | None
+    max_length: int
+    seed: int
+
+
+def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
+    """The teacher is a model folder with weights that are safe to load."""
+    place = places["teacher"]
+    return [] if place.startswith("hub:") else models.folder_faults("teacher.model", Path(place))
+
+
+def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
+    """Write the teacher's model folder; the facts hold its curves."""
+    task = plugins.load("tasks", params.task)
+    labels = class_names(inputs["prepare"].path)
+    folder = models.resolve(inputs.places["teacher"])
+    tokenizer = models.load_tokenizer(folder)
+    if params.schedule is None:
+        model, facts = _adopt(task.AUTO_CLASS, folder, labels), {}
+    else:
+        model, facts = _fine_tune(params, params.schedule, task, folder, tokenizer, inputs, out, progress)
+    models.name_labels(model, labels)
+    models.save(model, tokenizer, out)
+    return facts | {"parameters": model.num_parameters()}
+
+
+def ensures(out: Path) -> None:
+    """A model folder with a tokenizer."""
+    faults = models.folder_faults("", out)
+    if faults:
+        raise StageError(str(faults[0]))
+    needs_files(out, "tokenizer.json")
+
+
+def _adopt(auto_class: str, folder: Path, labels: Sequence[str]) -> Any:
+    """The teacher with the outputs of its head put into the order of the data's classes."""
+    config = models.read_config(folder)
+    theirs = config.get("id2label") or {str(index): f"LABEL_{index}" for index in range(2)}  # transformers writes none for two unnamed classes
+    count = len(theirs)
+    if count != len(labels):
+        what = f"has {count} classes ({', '.join(map(str, theirs.values()))}), the data {len(labels)} ({', '.join(labels)})"
+        raise ConfigError([Fault("teacher.model", what, "add [teach] to fine-tune a fresh head on the data's classes")])
+    model = models.load_model(auto_class, folder)
+    order = _order(list(theirs.values()), labels)
+    if order != list(range(count)):
+        _permute_head(model, order)
+    return model
+
+
+def _order(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
+    """For each of our classes the teacher's output. Names decide where they match; unnamed outputs (LABEL_0 …) are taken in order."""
+    place = {name.casefold(): index for index, name in enumerate(theirs)}
+    if all(label.casefold() in place for label in ours):
+        return [place[label.casefold()] for label in ours]
+    if all(name.casefold() == f"label_{index}" for index, name in enumerate(theirs)):
+        return list(range(len(ours)))
+    what = f"calls its classes {', '.join(theirs)}, the data {', '.join(ours)}"
+    raise ConfigError([Fault("teacher.model", what, "rename the labels in one of them, or add [teach] to fine-tune a fresh head")])
+
+
+def _permute_head(model: Any, order: Sequence[int]) -> None:
+    import torch
+
+    heads = [module for name, module in model.named_modules() if name.startswith("classifier") and isinstance(module, torch.nn.Linear)]
+    if not heads or heads[-1].out_features != len(order):
+        raise ConfigError([Fault("teacher.model", "its classes are in another order than the data's, and its head is not one that can be reordered")])
+    with torch.no_grad():
+        heads[-1].weight.copy_(heads[-1].weight[list(order)].clone())
+        heads[-1].bias.copy_(heads[-1].bias[list(order)].clone())
+
+
+def _fine_tune(
+    params: Params, schedule: Schedule, task: Any, folder: Path, tokenizer: Any, inputs: Inputs, out: Path, progress: Progress
+) -> tuple[Any, dict[str, Any]]:
+    from edgedistill.stages._training import Material, curves, fit
+
+    labels = class_names(inputs["prepare"].path)
+    import torch
+
+    torch.manual_seed(params.seed)  # the fresh head is drawn from it
+    model = models.load_model(task.AUTO_CLASS, folder, num_labels=len(labels), ignore_mismatched_sizes=True)
+    train = read_split(inputs["prepare"].path, "train")
+    validation = read_split(inputs["prepare"].path, "validation")
+    material = Material.of(task, tokenizer, train, validation, None, params.max_length)
+    trained = fit(model, material, {task.TRAINING_LOSS: (1.0, {})}, schedule, params.seed, out, progress)
+    progress.note(f"validation {task.METRIC} {trained.best:.4f}")
+    return model, {"curves": curves(trained), "schedule": asdict(schedule)}

@@ -1,0 +1,37 @@
+"""A student that exists: a model folder with its own tokenizer, a fresh head where its classes are not the data's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgedistill.errors import ConfigError, Fault
+from edgedistill.spec import Student
+from edgedistill.students import Made, Origin
+
+
+def faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
+    """A checkpoint needs a place, and keeps its own vocabulary."""
+    wrong = [] if student.model else [Fault("student.model", "is missing: method 'checkpoint' starts from a model folder")]
+    if student.vocabulary:
+        wrong.append(Fault("student.vocabulary", "a checkpoint keeps its own vocabulary"))
+    return wrong
+
+
+def build(student: Student, origin: Origin, seed: int) -> Made:
+    """The checkpoint with one output per class. Raises ConfigError when the folder cannot be loaded."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer
+
+    if origin.checkpoint is None:
+        raise ConfigError(faults(student, {}))
+    torch.manual_seed(seed)  # a fresh head is drawn from it
+    auto = getattr(transformers, origin.auto_class)
+    options = {"num_labels": len(origin.labels), "ignore_mismatched_sizes": True, "use_safetensors": True, "attn_implementation": "eager"}
+    try:
+        model = auto.from_pretrained(origin.checkpoint, **options)
+        tokenizer = Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))
+    except Exception as error:  # transformers raises OSError, ValueError and safetensors' own, tokenizers bare Exception
+        raise ConfigError(f"student.model: {origin.checkpoint} cannot be loaded: {error}") from error
+    return Made(model=model, tokenizer=tokenizer)

@@ -1,0 +1,35 @@
+"""Batches of like length in an order that depends on the seed alone: a killed run can go on at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUCKET = 50  # batches that are sorted by length together: enough to save the padding, few enough to keep the order random
+
+
+def bucketed(lengths: Sequence[int], batch_size: int, epochs: float, seed: int) -> list[list[int]]:
+    """Row numbers of every batch of a whole training, epoch after epoch; a fraction of an epoch is its first batches.
+
+    Within an epoch each row appears once. Rows are shuffled, cut into buckets of `BUCKET` batches, sorted by length inside each, and the
+    batches shuffled again.
+    """
+    size = np.asarray(lengths)
+    random = np.random.default_rng(seed)
+    wanted = max(1, round(epochs * -(-len(size) // batch_size)))
+    batches: list[list[int]] = []
+    while len(batches) < wanted:
+        batches += _epoch(size, batch_size, random)
+    return batches[:wanted]
+
+
+def _epoch(size: NDArray[np.int64], batch_size: int, random: np.random.Generator) -> list[list[int]]:
+    shuffled = random.permutation(len(size))
+    batches = []
+    for start in range(0, len(shuffled), batch_size * BUCKET):
+        bucket = shuffled[start : start + batch_size * BUCKET]
+        bucket = bucket[np.argsort(size[bucket], kind="stable")]
+        batches += [bucket[at : at + batch_size].tolist() for at in range(0, len(bucket), batch_size)]
+    return [batches[index] for index in random.permutation(len(batches))]

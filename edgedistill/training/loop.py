@@ -1,0 +1,168 @@
+"""The one training loop, on Accelerate. What differs between trainings comes in as a loss, a score and a schedule."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import get_cosine_schedule_with_warmup
+
+from edgedistill.errors import StageError
+from edgedistill.progress import Progress
+from edgedistill.spec import Schedule
+from edgedistill.training.batches import bucketed
+from edgedistill.training.checkpoint import Checkpoints, Position
+
+READ_EVERY = 10  # steps between readings of the loss: reading it waits for the device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One training: rows by number with their token `lengths`, `collate` from row numbers to a batch, `loss` terms by name, and `score` of a model."""
+
+    lengths: Sequence[int]
+    collate: Callable[[list[int]], Mapping[str, Tensor]]
+    loss: Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]]
+    score: Callable[[nn.Module], float]
+    schedule: Schedule
+    seed: int
+
+
+@dataclass(slots=True)
+class Trained:
+    """What a training leaves besides weights: its curves as (step, value), and its best validation score."""
+
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    best: float = -math.inf
+    best_step: int = 0
+    steps: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+def has_bf16() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware (CUDA; x86 AVX512-BF16 or AMX)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def accelerator() -> Accelerator:
+    """Accelerate with what the hardware has."""
+    return Accelerator(mixed_precision="bf16" if has_bf16() else "no", dataloader_config=DataLoaderConfiguration(even_batches=False))
+
+
+def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Trained:
+    """Train `model` in place and leave it with the weights of its best validation score.
+
+    Progress is kept in `work`: called again after a kill with the same arguments on the same machine, it goes on from the last checkpoint
+    and ends with the weights that an uninterrupted run ends with. Raises StageError when the loss is no longer finite.
+    """
+    machine = accelerator()
+    set_seed(plan.seed)
+    batches = bucketed(plan.lengths, plan.schedule.batch_size, plan.schedule.epochs, plan.seed)
+    optimizer, scheduler = _optimizer(model, plan.schedule, len(batches))
+    trained = Trained()
+    loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=plan.collate)  # type: ignore[arg-type]  # any iterable of lists is one
+    prepared, optimizer, scheduler, loader = machine.prepare(model, optimizer, scheduler, loader)
+    checkpoints = Checkpoints(machine, work, Position(trained))
+    checkpoints.restore()
+    watch = _Watch(plan, progress, trained, len(batches))
+    for inputs in () if watch.stale() else _remaining(machine, loader, trained.steps):
+        terms = _step(machine, prepared, optimizer, scheduler, plan, inputs)
+        watch.step(terms, len(inputs["input_ids"]))
+        if watch.evaluation_is_due():
+            _evaluate(machine.unwrap_model(prepared), plan, trained, work / "best.safetensors")
+            checkpoints.save()
+            if watch.stale():
+                progress.note(f"stopped at step {trained.steps}: no better validation score in {plan.schedule.patience} evaluations")
+                break
+        elif checkpoints.are_due():
+            checkpoints.save()
+    unwrapped = machine.unwrap_model(prepared)
+    unwrapped.load_state_dict(load_file(work / "best.safetensors"))
+    machine.free_memory()
+    return trained
+
+
+def _optimizer(model: nn.Module, schedule: Schedule, steps: int) -> tuple[Any, Any]:
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    others = [weight for weight in model.parameters() if weight.ndim <= 1]  # biases and norms are not decayed
+    groups = [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
+    return optimizer, get_cosine_schedule_with_warmup(optimizer, round(schedule.warmup * steps), steps)
+
+
+def _remaining(machine: Accelerator, loader: Any, done: int) -> Iterator[Mapping[str, Tensor]]:
+    yield from machine.skip_first_batches(loader, done) if done else loader
+
+
+def _step(machine: Accelerator, model: nn.Module, optimizer: Any, scheduler: Any, plan: Plan, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    model.train()
+    terms = plan.loss(model, inputs)
+    machine.backward(torch.stack(list(terms.values())).sum())
+    machine.clip_grad_norm_(model.parameters(), plan.schedule.max_grad_norm)
+    optimizer.step()
+    scheduler.step()
+    optimizer.zero_grad()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _evaluate(model: nn.Module, plan: Plan, trained: Trained, best: Path) -> None:
+    model.eval()
+    score = plan.score(model)
+    trained.scores.append((trained.steps, score))
+    if score >= trained.best:  # of equal scores the later one: the schedule has annealed it further
+        trained.best, trained.best_step = score, trained.steps
+        beside = best.with_suffix(".part")
+        save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, beside)
+        beside.replace(best)
+
+
+class _Watch:
+    """Counts steps, reads the loss, tells the progress, and knows when to evaluate and when to stop."""
+
+    def __init__(self, plan: Plan, progress: Progress, trained: Trained, total: int) -> None:
+        self.plan, self.progress, self.trained, self.total = plan, progress, trained, total
+        self.marks = {round(total * (index + 1) / plan.schedule.evaluations) for index in range(plan.schedule.evaluations)}
+        self.started, self.rows_before = time.monotonic(), trained.rows
+        self.seconds_before = trained.seconds
+
+    def step(self, terms: Mapping[str, Tensor], rows: int) -> None:
+        trained = self.trained
+        trained.steps += 1
+        trained.rows += rows
+        if trained.steps % READ_EVERY == 0 or trained.steps == self.total:
+            self._read(terms)
+
+    def _read(self, terms: Mapping[str, Tensor]) -> None:
+        trained = self.trained
+        values = {name: float(term) for name, term in terms.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise StageError(f"the loss term '{name}' is {value} at step {trained.steps}", hint="lower schedule.learning_rate")
+        elapsed = time.monotonic() - self.started
+        trained.seconds = round(self.seconds_before + elapsed, 1)
+        trained.losses.append((trained.steps, round(sum(values.values()), 5)))
+        speed = (trained.rows - self.rows_before) / elapsed
+        seen = f" · val {trained.scores[-1][1]:.4f}" if trained.scores else ""
+        self.progress.advance(trained.steps, self.total, "steps", f"loss {sum(values.values()):.4f}{seen} · {speed:.0f} rows/s")
+
+    def evaluation_is_due(self) -> bool:
+        return self.trained.steps in self.marks or self.trained.steps == self.total
+
+    def stale(self) -> bool:
+        since = [step for step, _ in self.trained.scores if step > self.trained.best_step]
+        return len(since) >= self.plan.schedule.patience and self.trained.steps < self.total
