@@ -1,9 +1,9 @@
 """The store: every folder is remembered by what was asked for, filled beside its place, and renamed in when it is whole.
 
-    STORE/<stage>/<key>/receipt.json    what was asked, what was found, the digest of every file
-    STORE/<stage>/<key>/files/          what the stage made
-    STORE/work/<stage>/<key>/           a fill in progress; a killed one goes on from what it left here
-    STORE/locks/<key>.lock              held by the operating system while a fill runs, and freed by it when the process dies
+STORE/<stage>/<key>/receipt.json    what was asked, what was found, the digest of every file
+STORE/<stage>/<key>/files/          what the stage made
+STORE/work/<stage>/<key>/           a fill in progress; a killed one goes on from what it left here
+STORE/locks/<key>.lock              held by the operating system while a fill runs, and freed by it when the process dies
 """
 
 from __future__ import annotations

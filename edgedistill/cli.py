@@ -22,7 +22,9 @@ app = typer.Typer(
 cache_app = typer.Typer(help="Look after the store of finished steps.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
-Recipe = Annotated[str | None, typer.Argument(help="A recipe file or the name of a built-in one; without it ./recipe.toml, else `default`.", show_default=False)]
+Recipe = Annotated[
+    str | None, typer.Argument(help="A recipe file or the name of a built-in one; without it ./recipe.toml, else `default`.", show_default=False)
+]
 Targets = Annotated[list[str], typer.Option("--target", "-t", help="A target's name, or the path of a profile; give it again for more.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe key: a.b=VALUE, a TOML value.", show_default=False)]
 StoreDir = Annotated[Path, typer.Option("--store", envvar="EDGEDISTILL_STORE", help="Where finished steps are kept.")]
@@ -115,7 +117,9 @@ def bench(
 def report(
     result: Annotated[Path, typer.Argument(help="A bundle's folder, or the bench.json of one.")],
     form: Annotated[str, typer.Option("--format", help="html, md or json.")] = "html",
-    out: Annotated[Path | None, typer.Option("--out", help="The file to write; without it the report goes to standard output.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; without it the report goes to standard output.", show_default=False)
+    ] = None,
 ) -> None:
     """Render a report for people or for CI."""
     from edgedistill.faces import bundle as face

@@ -120,7 +120,11 @@ def _measurements(subject: str, results: Sequence[Mapping[str, Any]], facts: Map
         conditions=conditions,
         note="real texts at natural length",
     )
-    once = {"load_ms": "creating the session in a fresh process", "first_ms": "the first answer", "peak_mib": "high-water mark less what the runtime needs by itself"}
+    once = {
+        "load_ms": "creating the session in a fresh process",
+        "first_ms": "the first answer",
+        "peak_mib": "high-water mark less what the runtime needs by itself",
+    }
     return [latency] + [
         Measurement(subject=subject, metric=name, samples=tuple(round(result[name], 4) for result in results), conditions=conditions, note=note)
         for name, note in once.items()

@@ -72,9 +72,13 @@ def _notes(manifest: Mapping[str, Any], history: Mapping[str, Any], bench: Mappi
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
     where, arch = bench["environment"], manifest["profile"]["platform"]["arch"]
     if where["arch"] != arch:
-        notes.append(f"Latency and memory were measured on {where['cpu']} ({where['arch']}); they are no evidence about {arch}, where they are unmeasured.")
+        notes.append(
+            f"Latency and memory were measured on {where['cpu']} ({where['arch']}); they are no evidence about {arch}, where they are unmeasured."
+        )
     for name, ratio in bench["ratios"].items():
         low, high = ratio["interval"]
-        notes.append(f"Median latency of the {name} ÷ the teacher's: {ratio['median_ratio']:.3f} (95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread, interleaved).")
+        notes.append(
+            f"Median latency of the {name} ÷ the teacher's: {ratio['median_ratio']:.3f} (95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread, interleaved)."
+        )
     notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]
     return tuple(notes)

@@ -65,7 +65,9 @@ def run_model(
     """What a model (the bundle's, or its teacher) says about each text, [n, c]."""
     task, spec = bundle.task, bundle.manifest["text"]
     rows = task.encode(runtime.load_tokenizer(tokenizer), texts, spec["max_length"])
-    return runtime.run_rows(runtime.open_session(model, threads=threads), rows, lambda some: task.feeds(some, spec["pad_id"]), batch_size=1, seen=seen)
+    return runtime.run_rows(
+        runtime.open_session(model, threads=threads), rows, lambda some: task.feeds(some, spec["pad_id"]), batch_size=1, seen=seen
+    )
 
 
 def verify(path: Path) -> list[str]:
@@ -84,7 +86,10 @@ def verify(path: Path) -> list[str]:
     if listed != {name: digest for name, digest in digests.items() if name != "manifest.json"}:
         raise IntegrityError(f"{path / 'manifest.json'} and {path / SUMS} name different files or digests")
     worst = _golden_difference(bundle)
-    return [f"{len(digests)} files are what {SUMS} says", f"golden logits within {worst:.2g} of the packed ones ({len(bundle.document('golden.json')['cases'])} texts)"]
+    return [
+        f"{len(digests)} files are what {SUMS} says",
+        f"golden logits within {worst:.2g} of the packed ones ({len(bundle.document('golden.json')['cases'])} texts)",
+    ]
 
 
 def _digests(path: Path) -> dict[str, str]:

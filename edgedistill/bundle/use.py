@@ -33,7 +33,11 @@ def evaluate(bundle: Bundle, source: str, columns: tuple[str, str], store: Path,
     located = data.locate(source, Path.cwd())
     rows = list(data.labelled(located, Data(source=source, text=columns[0], label=columns[1]), skipped))
     number = {label: index for index, label in enumerate(bundle.labels)}
-    strange = [Fault(f"{source} line {line}", f"label '{label}' is no class of the bundle", nearest(label, number)) for line, _, label in rows if label not in number]
+    strange = [
+        Fault(f"{source} line {line}", f"label '{label}' is no class of the bundle", nearest(label, number))
+        for line, _, label in rows
+        if label not in number
+    ]
     if strange:
         raise DataError(strange[:10])
     texts = [text for _, text, _ in rows]

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-OPTIMISER = {"bert": "bert", "roberta": "bert", "distilbert": "bert", "electra": "bert", "mpnet": "bert"}  # model family → optimiser's name for its graph
+OPTIMISER = {
+    "bert": "bert",
+    "roberta": "bert",
+    "distilbert": "bert",
+    "electra": "bert",
+    "mpnet": "bert",
+}  # model family → optimiser's name for its graph
 
 
 def export(model: Any, inputs: Sequence[str], out: Path, *, opset: int, ir_version: int) -> dict[str, Any]:
@@ -44,7 +50,14 @@ def _trace(model: Any, inputs: Sequence[str], file: Path, opset: int) -> None:
         warnings.simplefilter("ignore")  # tracing warns of every shape that it takes for constant; parity on other shapes is what decides
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
-            wrapper, (sample,) * len(inputs), str(file), dynamo=False, opset_version=opset, input_names=list(inputs), output_names=["logits"], dynamic_axes=axes
+            wrapper,
+            (sample,) * len(inputs),
+            str(file),
+            dynamo=False,
+            opset_version=opset,
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_axes=axes,
         )
     logging.getLogger("torch.onnx").setLevel(loud)
 

@@ -80,7 +80,10 @@ def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequen
 
 
 def _plan_document(target: Target, steps: Sequence[Step], store: Store) -> dict[str, Any]:
-    rows = [{"stage": step.stage, "key": step.key, "cached": store.find(step) is not None, "needs": [need.key for need in step.needs.values()]} for step in steps]
+    rows = [
+        {"stage": step.stage, "key": step.key, "cached": store.find(step) is not None, "needs": [need.key for need in step.needs.values()]}
+        for step in steps
+    ]
     return {"schema": PLAN_SCHEMA, "target": target.name, "steps": rows}
 
 
@@ -147,7 +150,9 @@ def _measured(bench: Path) -> str | None:
 def _print_lines(document: dict[str, Any]) -> None:
     low, high = document["retention_interval"]
     metric = document["metric"]
-    print(f"{document['target']}: {document['scheme']}, {document['bytes'] / 1e6:.2f} MB, {metric} {document['bundle_score']:.4f} on {document['n_test']} test rows")
+    print(
+        f"{document['target']}: {document['scheme']}, {document['bytes'] / 1e6:.2f} MB, {metric} {document['bundle_score']:.4f} on {document['n_test']} test rows"
+    )
     control = "" if document["control"] is None else f", the same student without a teacher {document['control']:.4f}"
     print(f"  teacher {document['teacher']:.4f}, student fp32 {document['student']:.4f}{control}")
     print(f"  retention {document['retention']:.4f} (95 % interval {low:.4f} to {high:.4f}), agreement with the teacher {document['agreement']:.4f}")
@@ -162,5 +167,3 @@ def _hold_gates(results: Sequence[pipeline.Done]) -> None:
         lines = "\n".join(f"  - {done.target.name}: {verdict['sentence']}" for done, verdict in broken)
         kept = ", ".join(dict.fromkeys(str(done.bundle) for done, _ in broken))
         raise GateError(f"{len(broken)} gate(s) do not hold:\n{lines}", hint=f"the bundle is kept: {kept}")
-
-

@@ -73,7 +73,9 @@ def report(result: Path, form: str, out: Path | None) -> None:
         document = _read_bench(result)
         bundle = Path(document["bundle"])
         if not bundle.is_dir():
-            raise ConfigError(f"{result} was taken of {bundle}, which is no longer there", hint="edgedistill report BUNDLE renders a bundle by itself")
+            raise ConfigError(
+                f"{result} was taken of {bundle}, which is no longer there", hint="edgedistill report BUNDLE renders a bundle by itself"
+            )
     text = _render(_open(bundle), document, form)
     if out is None:
         print(text)
@@ -129,7 +131,11 @@ def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
         ratio = document["ratios"].get(name)
         share = f"{ratio['median_ratio']:.3f}" if ratio else "1" if name == "teacher" else "n/a"
         row = f"{name:10}{manifest['bytes'][name] / 1e6:8.2f}{manifest['scores'][name]:10.4f}{manifest['agreement'][name]:9.4f}"
-        print(row + f"{values[name, 'latency_ms']:11.3f}{share:>11}" + "".join(f"{values[name, metric]:{width}.1f}" for metric, width in COLUMNS.items()))
+        print(
+            row
+            + f"{values[name, 'latency_ms']:11.3f}{share:>11}"
+            + "".join(f"{values[name, metric]:{width}.1f}" for metric, width in COLUMNS.items())
+        )
 
 
 COLUMNS = {"load_ms": 9, "first_ms": 10, "peak_mib": 10}

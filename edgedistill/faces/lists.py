@@ -89,7 +89,9 @@ def _show_one(family: str, name: str, as_json: bool) -> None:
 def _print_target(target: Target) -> None:
     print(f"{target.name} — {target.summary} ({target.status})")
     features = target.platform
-    print(f"\nplatform   {features.os} {features.abi} ({features.arch}); requires {', '.join(features.requires) or 'nothing special'}; prefers {', '.join(features.prefers) or 'nothing'}")
+    print(
+        f"\nplatform   {features.os} {features.abi} ({features.arch}); requires {', '.join(features.requires) or 'nothing special'}; prefers {', '.join(features.prefers) or 'nothing'}"
+    )
     for title, group in (("runtime", target.runtime), ("budget", target.budget), ("parity", target.parity)):
         print(f"\n{title}")
         for name, fact in plain(group).items():
@@ -121,7 +123,10 @@ def doctor(*, as_json: bool) -> None:
     }
     for group, packages in found.items():
         missing = [name for name, number in packages.items() if number is None]
-        print(f"{group:15}" + (f"missing {', '.join(missing)}: {fixes[group]}" if missing else "ready: " + ", ".join(f"{n} {v}" for n, v in packages.items())))
+        print(
+            f"{group:15}"
+            + (f"missing {', '.join(missing)}: {fixes[group]}" if missing else "ready: " + ", ".join(f"{n} {v}" for n, v in packages.items()))
+        )
 
 
 def _providers() -> list[str]:
@@ -143,7 +148,12 @@ def _version(package: str) -> str | None:
 def cache_list(store_dir: Path, *, as_json: bool) -> None:
     """Print every finished step with its size and age."""
     rows = [
-        {"stage": one.stage, "key": one.key, "bytes": sum(int(file["bytes"]) for file in one.receipt["files"].values()), "created": one.receipt["created"]}
+        {
+            "stage": one.stage,
+            "key": one.key,
+            "bytes": sum(int(file["bytes"]) for file in one.receipt["files"].values()),
+            "created": one.receipt["created"],
+        }
         for one in Store(store_dir).entries()
     ]
     if as_json:

@@ -69,7 +69,9 @@ def _dynamic(model: Path, out: Path, *, per_channel: bool) -> None:
     # fused operators have no shape inference: the default type stands in for it
     options = {"DefaultTensorType": TensorProto.FLOAT}
     with _quiet():
-        quantize_dynamic(str(model), str(out), weight_type=QuantType.QInt8, per_channel=per_channel, op_types_to_quantize=WEIGHTED, extra_options=options)
+        quantize_dynamic(
+            str(model), str(out), weight_type=QuantType.QInt8, per_channel=per_channel, op_types_to_quantize=WEIGHTED, extra_options=options
+        )
 
 
 def _static(model: Path, out: Path, calibration: Iterable[Feeds], *, activations: str, symmetric: bool) -> None:

@@ -85,21 +85,27 @@ def curves(trained: Trained) -> dict[str, Any]:
     }
 
 
-def predict(model: Any, task: Any, rows: Sequence[Sequence[int]], padding: int, batch_size: int = 128, seen: Any = lambda done: None) -> NDArray[np.float32]:
+def predict(
+    model: Any, task: Any, rows: Sequence[Sequence[int]], padding: int, batch_size: int = 128, seen: Any = lambda done: None
+) -> NDArray[np.float32]:
     """A torch model's logits for every row, [n, c], in the order of the rows."""
     machine = accelerator()
     model = model.to(machine.device).eval()
     outputs: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode(), machine.autocast():
         for batch in by_length(rows, batch_size):
-            inputs = {name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds([rows[index] for index in batch], padding).items()}
+            inputs = {
+                name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds([rows[index] for index in batch], padding).items()
+            }
             outputs.update(zip(batch.tolist(), model(**inputs).logits.float().cpu().numpy(), strict=True))
             seen(len(outputs))
     return np.stack([outputs[index] for index in range(len(rows))])
 
 
 def _collate(material: Material, indices: Sequence[int]) -> dict[str, Tensor]:
-    batch = {name: torch.from_numpy(value) for name, value in material.task.feeds([material.rows[index] for index in indices], material.pad_id).items()}
+    batch = {
+        name: torch.from_numpy(value) for name, value in material.task.feeds([material.rows[index] for index in indices], material.pad_id).items()
+    }
     batch["labels"] = torch.from_numpy(material.labels[list(indices)])  # [b]
     if material.teacher is not None:
         batch["teacher"] = torch.from_numpy(material.teacher[list(indices)].astype(np.float32))  # [b, c]

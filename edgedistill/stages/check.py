@@ -117,10 +117,28 @@ def _verdicts(params: Params, scores: Mapping[str, float], retention: float, inp
     drop = scores["teacher"] - scores["bundle"]
     difference = float(inputs["export"].facts["parity"]["max_abs"])
     return [
-        _verdict("retention", params.retention, retention, retention >= params.retention, f"the bundle keeps {retention:.4f} of the teacher's score; at least {params.retention} is asked for"),
-        _verdict("accuracy_drop", params.accuracy_drop, drop, drop <= params.accuracy_drop, f"the bundle is {drop:.4f} below the teacher; the target allows {params.accuracy_drop}"),
+        _verdict(
+            "retention",
+            params.retention,
+            retention,
+            retention >= params.retention,
+            f"the bundle keeps {retention:.4f} of the teacher's score; at least {params.retention} is asked for",
+        ),
+        _verdict(
+            "accuracy_drop",
+            params.accuracy_drop,
+            drop,
+            drop <= params.accuracy_drop,
+            f"the bundle is {drop:.4f} below the teacher; the target allows {params.accuracy_drop}",
+        ),
         _verdict("model_mb", params.model_mb, size, size <= params.model_mb, f"the model has {size:.2f} MB; the target allows {params.model_mb}"),
-        _verdict("fp32_parity", params.fp32_max_abs, difference, difference <= params.fp32_max_abs, f"fp32 ONNX is within {difference:.1e} of torch; {params.fp32_max_abs:.0e} is allowed"),
+        _verdict(
+            "fp32_parity",
+            params.fp32_max_abs,
+            difference,
+            difference <= params.fp32_max_abs,
+            f"fp32 ONNX is within {difference:.1e} of torch; {params.fp32_max_abs:.0e} is allowed",
+        ),
     ]
 
 

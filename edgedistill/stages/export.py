@@ -94,6 +94,8 @@ def _answers(
 ) -> float:
     split = read_split(inputs["prepare"].path, name)
     rows = task.encode(tokenizer, split.texts, max_length)
-    logits = runtime.run_rows(session, rows, lambda some: task.feeds(some, padding), seen=lambda done: progress.advance(done, len(rows), f"{name} rows"))
+    logits = runtime.run_rows(
+        session, rows, lambda some: task.feeds(some, padding), seen=lambda done: progress.advance(done, len(rows), f"{name} rows")
+    )
     np.save(out / f"{name}.npy", logits)
     return float(task.correct(logits, split.labels).mean())

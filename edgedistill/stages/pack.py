@@ -124,7 +124,11 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str]) -> dict[str, An
         "verdicts": check["verdicts"],
         "bytes": {name: inputs[role].facts["bytes"] for name, role in ROLES.items() if role in inputs.artifacts},
         "unknown_rate": inputs["student"].facts["unknown_rate"],
-        "lineage": {"teacher": f"{teacher.stage}/{teacher.key}", "student": f"{export.stage}/{export.key}", "data": f"prepare/{inputs['prepare'].key}"},
+        "lineage": {
+            "teacher": f"{teacher.stage}/{teacher.key}",
+            "student": f"{export.stage}/{export.key}",
+            "data": f"prepare/{inputs['prepare'].key}",
+        },
         "profile": plain(params.target),
     }
 

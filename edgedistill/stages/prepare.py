@@ -64,7 +64,12 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         progress.warn(f"skipped {len(skipped)} rows in all; the receipt lists them")
     _write(out, params, parts, transfer, names)
     counts = {name: dict(Counter(row.label for row in part)) for name, part in parts.items()}
-    return {"rows": {name: len(part) for name, part in parts.items()} | {"transfer": len(transfer)}, "classes": counts, "repeats": repeats, "skipped": skipped}
+    return {
+        "rows": {name: len(part) for name, part in parts.items()} | {"transfer": len(transfer)},
+        "classes": counts,
+        "repeats": repeats,
+        "skipped": skipped,
+    }
 
 
 def ensures(out: Path) -> None:
@@ -145,7 +150,8 @@ def _check_strata(spec: Data, rows: Sequence[Row]) -> None:
     if rare:
         what = "{} row(s) in class '{}', the last in line {}: every class needs at least {} (one for each split)"
         raise DataError(
-            Fault(spec.source, what.format(counts[label], label, lines[label], needed), "add rows, or drop the class with data.where") for label in rare
+            Fault(spec.source, what.format(counts[label], label, lines[label], needed), "add rows, or drop the class with data.where")
+            for label in rare
         )
 
 
@@ -153,7 +159,10 @@ def _check_classes(spec: Data, parts: Mapping[str, Sequence[Row]], names: Sequen
     known = set(names)
     strange = [(name, row) for name in ("test", "validation") for row in parts[name] if row.label not in known]
     if strange:
-        raise DataError(Fault(f"data.{name} ({getattr(spec, name)}) line {row.line}", f"label '{row.label}' is not in the training rows") for name, row in strange[:10])
+        raise DataError(
+            Fault(f"data.{name} ({getattr(spec, name)}) line {row.line}", f"label '{row.label}' is not in the training rows")
+            for name, row in strange[:10]
+        )
 
 
 def _transfer(params: Params, places: Mapping[str, str], known: set[str], skipped: list[str], progress: Progress) -> list[str]:

@@ -71,7 +71,9 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         tried = _with_latency(tried, bench)
     best = _choose(tried, params)
     for one in tried:
-        progress.note(f"{one.candidate.scheme}: {one.candidate.bytes / 1e6:.2f} MB, validation {one.candidate.score:.4f} — {_reason(one, best, params)}")
+        progress.note(
+            f"{one.candidate.scheme}: {one.candidate.bytes / 1e6:.2f} MB, validation {one.candidate.score:.4f} — {_reason(one, best, params)}"
+        )
     shutil.copyfile(best.file, out / "model.onnx")
     candidates = [replace(one.candidate, chosen=one is best, reason=_reason(one, best, params)) for one in tried]
     return {
@@ -142,7 +144,9 @@ def _with_latency(tried: Sequence[Tried], bench: _Bench) -> list[Tried]:
     alive = [one for one in tried if one.candidate.bytes]
     sessions = [runtime.open_session(bench.exported.fused, threads=1)] + [runtime.open_session(one.file, threads=1) for one in alive]
     feeds = [bench.feeds([row]) for row in bench.rows[:TIMED_TEXTS]]
-    samples = np.array([[_seconds(session, feed) for session in sessions] for _ in range(TIMED_ROUNDS) for feed in feeds])  # [rounds · texts, sessions]
+    samples = np.array(
+        [[_seconds(session, feed) for session in sessions] for _ in range(TIMED_ROUNDS) for feed in feeds]
+    )  # [rounds · texts, sessions]
     medians = np.median(samples[len(feeds) :], axis=0)  # the first round warms up
     ratio = {id(one): round(float(median / medians[0]), 3) for one, median in zip(alive, medians[1:], strict=True)}
     return [replace(one, candidate=replace(one.candidate, latency_ratio=ratio.get(id(one)))) for one in tried]

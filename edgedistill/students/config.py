@@ -19,7 +19,9 @@ from edgedistill.students._vocabulary import trim
 def faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
     """Keys that the teacher's config does not have, and a width that its heads do not divide."""
     numbers = [key for key, value in teacher.items() if isinstance(value, int) and not isinstance(value, bool)]
-    wrong = [Fault(f"student.config.{key}", "no such size in the teacher's config", nearest(key, numbers)) for key in student.config if key not in numbers]
+    wrong = [
+        Fault(f"student.config.{key}", "no such size in the teacher's config", nearest(key, numbers)) for key in student.config if key not in numbers
+    ]
     if not student.config:
         wrong.append(Fault("student.config", "is empty", "config = { num_hidden_layers = 3, hidden_size = 256 }"))
     sizes = {**teacher, **student.config}
@@ -39,4 +41,6 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
         setattr(config, key, value)
     config.vocab_size = tokenizer.get_vocab_size()
     torch.manual_seed(seed)
-    return Made(model=type(origin.teacher)._from_config(config, attn_implementation="eager"), tokenizer=tokenizer, facts={"sizes": dict(student.config)})
+    return Made(
+        model=type(origin.teacher)._from_config(config, attn_implementation="eager"), tokenizer=tokenizer, facts={"sizes": dict(student.config)}
+    )

@@ -84,7 +84,9 @@ def _config(teacher: Any, family: Family, depth: int, tokenizer: Any) -> Any:
     return config
 
 
-def _weights(teacher: Mapping[str, Any], student: Mapping[str, Any], family: Family, layers: Sequence[int], kept: Sequence[int] | None) -> dict[str, Any]:
+def _weights(
+    teacher: Mapping[str, Any], student: Mapping[str, Any], family: Family, layers: Sequence[int], kept: Sequence[int] | None
+) -> dict[str, Any]:
     weights = {}
     for name in student:
         match = family.layer.fullmatch(name)
@@ -92,5 +94,3 @@ def _weights(teacher: Mapping[str, Any], student: Mapping[str, Any], family: Fam
         weight = teacher[source]
         weights[name] = weight[list(kept)] if kept is not None and name.endswith(family.embedding) else weight
     return weights
-
-

@@ -59,6 +59,10 @@ def probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
 def answers(logits: NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:
     """What a person wants to read: the class, its probability, and all probabilities by class name."""
     return [
-        {"label": names[int(row.argmax())], "probability": round(float(row.max()), 6), "all": {n: round(float(p), 6) for n, p in zip(names, row, strict=True)}}
+        {
+            "label": names[int(row.argmax())],
+            "probability": round(float(row.max()), 6),
+            "all": {n: round(float(p), 6) for n, p in zip(names, row, strict=True)},
+        }
         for row in probabilities(logits)
     ]

@@ -24,7 +24,9 @@ def folder_faults(where: str, folder: Path) -> list[Fault]:
     pickles = sorted(names & set(PICKLES))
     if pickles:
         what = f"{folder} has its weights only as a pickle ({pickles[0]}), and unpickling runs whatever code the file holds"
-        return [Fault(where, what, "convert once where you trust it: AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)")]
+        return [
+            Fault(where, what, "convert once where you trust it: AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)")
+        ]
     return [Fault(where, f"{folder} has no weights (model.safetensors)", "save_pretrained writes the whole folder")]
 
 
