@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,9 @@ TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}  # official builds report home by
 def onnxruntime() -> ModuleType:
     """The onnxruntime module, imported with its telemetry off."""
     os.environ.update(TELEMETRY_OFF)
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(3)
-    return onnxruntime
+    module = import_module("onnxruntime")
+    module.set_default_logger_severity(3)
+    return module
 
 
 def open_session(model: Path, *, threads: int = 0, provider: str = "CPUExecutionProvider") -> InferenceSession:

@@ -79,7 +79,7 @@ class Schedule(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Student(Noun):
-    """How the student begins: layers copied from the teacher, a config of sizes, or a checkpoint; `vocabulary` trims the tokenizer to so many pieces."""
+    """How the student begins: layers of the teacher, a config of sizes, or a checkpoint; `vocabulary` is the tokenizer's size after trimming."""
 
     method: str = "layers"
     layers: int | tuple[int, ...] = 3
@@ -262,9 +262,6 @@ class Inputs:
 
     def __getitem__(self, role: str) -> Artifact:
         return self.artifacts[role]
-
-    def get(self, role: str) -> Artifact | None:
-        return self.artifacts.get(role)
 
 
 # ── Measurement and report ───────────────────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 WARM_CHANGE = 0.02  # warm when two passes over the rows have medians this close
 WARM_MIN_S, WARM_MAX_S, WARM_MAX_PASSES = 0.3, 20.0, 50
@@ -23,7 +24,7 @@ def main(job_file: str, result_file: str) -> None:
         json.dump(result, file)
 
 
-def measure(job: dict) -> dict:
+def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Import, load, first answer, golden check, warm-up, steady samples, peak memory — apart."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     started = time.perf_counter()
@@ -58,7 +59,7 @@ def measure(job: dict) -> dict:
     }
 
 
-def open_session(ort, job):
+def open_session(ort: Any, job: dict[str, Any]) -> Any:
     """A session with the job's threads and provider."""
     ort.set_default_logger_severity(3)
     options = ort.SessionOptions()
@@ -67,23 +68,25 @@ def open_session(ort, job):
     return ort.InferenceSession(job["model"], options, providers=[job["provider"]])
 
 
-def feed(np, job, ids):
+def feed(np: Any, job: dict[str, Any], ids: list[int]) -> dict[str, Any]:
     """One row at its natural length, batch 1."""
     values = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
     return {name: values[name] for name in job["inputs"]}
 
 
-def worst_difference(np, session, job, feeds):
+def worst_difference(np: Any, session: Any, job: dict[str, Any], feeds: list[dict[str, Any]]) -> float:
     """Largest difference from the golden logits, 0 where the job has none. A wrong answer has no latency."""
     golden = job.get("logits")
     if not golden:
         return 0.0
-    return max(float(np.abs(session.run(None, one)[0][0] - np.array(want)).max()) for one, want in zip(feeds, golden))
+    return max(float(np.abs(session.run(None, one)[0][0] - np.array(want)).max()) for one, want in zip(feeds, golden, strict=True))
 
 
-def warm_up(session, feeds):
+def warm_up(session: Any, feeds: list[dict[str, Any]]) -> list[float]:
     """Run until two windows in a row are alike; returns their samples in ms. A window passes over every row, so lengths do not matter."""
-    samples, windows, started = [], [], time.perf_counter()
+    samples: list[float] = []
+    windows: list[float] = []
+    started = time.perf_counter()
     while len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < WARM_MAX_S:
         window = [timed(session, one) for one in feeds]
         samples += window
@@ -94,29 +97,30 @@ def warm_up(session, feeds):
     return samples
 
 
-def steady(session, feeds, job):
+def steady(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> list[float]:
     """Samples in ms: at least `min_runs` and at least `min_s` seconds, whole passes over the rows."""
-    samples, started = [], time.perf_counter()
+    samples: list[float] = []
+    started = time.perf_counter()
     while len(samples) < job["min_runs"] or time.perf_counter() - started < job["min_s"]:
         samples += [timed(session, one) for one in feeds]
     return samples
 
 
-def timed(session, one):
+def timed(session: Any, one: dict[str, Any]) -> float:
     """One run in ms."""
     started = time.perf_counter()
     session.run(None, one)
     return (time.perf_counter() - started) * 1e3
 
 
-def resident_mib(field):
+def resident_mib(field: str) -> float:
     """A line of /proc/self/status in MiB; the kernel's own counters, no polling."""
     with open("/proc/self/status", encoding="ascii") as file:
         line = next(line for line in file if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
-def reset_peak():
+def reset_peak() -> None:
     """Let VmHWM start anew, where the kernel allows it."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:

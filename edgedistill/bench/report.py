@@ -77,8 +77,7 @@ def _notes(manifest: Mapping[str, Any], history: Mapping[str, Any], bench: Mappi
         )
     for name, ratio in bench["ratios"].items():
         low, high = ratio["interval"]
-        notes.append(
-            f"Median latency of the {name} ÷ the teacher's: {ratio['median_ratio']:.3f} (95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread, interleaved)."
-        )
+        spread = f"95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread(s), processes in turns"
+        notes.append(f"Median latency of the {name} ÷ the teacher's: {ratio['median_ratio']:.3f} ({spread}).")
     notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]
     return tuple(notes)

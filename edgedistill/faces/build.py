@@ -149,10 +149,8 @@ def _measured(bench: Path) -> str | None:
 
 def _print_lines(document: dict[str, Any]) -> None:
     low, high = document["retention_interval"]
-    metric = document["metric"]
-    print(
-        f"{document['target']}: {document['scheme']}, {document['bytes'] / 1e6:.2f} MB, {metric} {document['bundle_score']:.4f} on {document['n_test']} test rows"
-    )
+    scored = f"{document['metric']} {document['bundle_score']:.4f} on {document['n_test']} test rows"
+    print(f"{document['target']}: {document['scheme']}, {document['bytes'] / 1e6:.2f} MB, {scored}")
     control = "" if document["control"] is None else f", the same student without a teacher {document['control']:.4f}"
     print(f"  teacher {document['teacher']:.4f}, student fp32 {document['student']:.4f}{control}")
     print(f"  retention {document['retention']:.4f} (95 % interval {low:.4f} to {high:.4f}), agreement with the teacher {document['agreement']:.4f}")

@@ -89,9 +89,8 @@ def _show_one(family: str, name: str, as_json: bool) -> None:
 def _print_target(target: Target) -> None:
     print(f"{target.name} — {target.summary} ({target.status})")
     features = target.platform
-    print(
-        f"\nplatform   {features.os} {features.abi} ({features.arch}); requires {', '.join(features.requires) or 'nothing special'}; prefers {', '.join(features.prefers) or 'nothing'}"
-    )
+    print(f"\nplatform\n  {features.os} {features.abi} ({features.arch})")
+    print(f"  requires {', '.join(features.requires) or 'nothing special'}; prefers {', '.join(features.prefers) or 'nothing'}")
     for title, group in (("runtime", target.runtime), ("budget", target.budget), ("parity", target.parity)):
         print(f"\n{title}")
         for name, fact in plain(group).items():

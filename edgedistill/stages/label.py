@@ -48,7 +48,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     model = models.load_model(task.AUTO_CLASS, inputs["teach"].path) if missing else None
     for name, start in missing:
         rows = task.encode(tokenizer, texts[name][start : start + SHARD], params.max_length)
-        logits = _logits(model, task, rows, tokenizer, lambda seen, before=done: progress.advance(before + seen, total, "rows"))  # type: ignore[misc]  # a default binds now
+        logits = _logits(model, task, rows, tokenizer, lambda seen, before=done: progress.advance(before + seen, total, "rows"))
         _write(_shard(out, name, start), logits)
         done += len(rows)
     return {"rows": total, "shards": -(-len(texts["train"]) // SHARD) + -(-len(texts["transfer"]) // SHARD)}

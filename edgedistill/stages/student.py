@@ -71,9 +71,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     models.save(made.model, made.tokenizer, out)
     unknown = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
     pieces = made.tokenizer.get_vocab_size()
-    progress.note(
-        f"{made.model.num_parameters() / 1e6:.2f} M parameters, {pieces} pieces, unknown tokens {unknown['student']:.4%} (teacher {unknown['teacher']:.4%})"
-    )
+    rates = f"unknown tokens {unknown['student']:.4%} (teacher {unknown['teacher']:.4%})"
+    progress.note(f"{made.model.num_parameters() / 1e6:.2f} M parameters, {pieces} pieces, {rates}")
     return {"parameters": made.model.num_parameters(), "pieces": pieces, "unknown_rate": unknown, **made.facts}
 
 

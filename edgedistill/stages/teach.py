@@ -41,13 +41,14 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     labels = class_names(inputs["prepare"].path)
     folder = models.resolve(inputs.places["teacher"])
     tokenizer = models.load_tokenizer(folder)
+    curves: dict[str, Any] = {}
     if params.schedule is None:
-        model, facts = _adopt(task.AUTO_CLASS, folder, labels), {}
+        model = _adopt(task.AUTO_CLASS, folder, labels)
     else:
-        model, facts = _fine_tune(params, params.schedule, task, folder, tokenizer, inputs, out, progress)
+        model, curves = _fine_tune(params, params.schedule, task, folder, tokenizer, inputs, out, progress)
     models.name_labels(model, labels)
     models.save(model, tokenizer, out)
-    return facts | {"parameters": model.num_parameters()}
+    return curves | {"parameters": model.num_parameters()}
 
 
 def ensures(out: Path) -> None:

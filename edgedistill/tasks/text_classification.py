@@ -42,12 +42,12 @@ def feeds(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.in
 
 def correct(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
     """Each row's share of the metric [n]: 1 where the largest logit [n, c] is the label [n]. Their mean is the accuracy."""
-    return (logits.argmax(axis=1) == labels).astype(np.float64)
+    return np.asarray(logits.argmax(axis=1) == labels, np.float64)
 
 
 def agree(logits: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
     """1 where two models decide the same, [n]."""
-    return (logits.argmax(axis=1) == others.argmax(axis=1)).astype(np.float64)
+    return np.asarray(logits.argmax(axis=1) == others.argmax(axis=1), np.float64)
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:

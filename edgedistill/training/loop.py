@@ -28,7 +28,7 @@ READ_EVERY = 10  # steps between readings of the loss: reading it waits for the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One training: rows by number with their token `lengths`, `collate` from row numbers to a batch, `loss` terms by name, and `score` of a model."""
+    """One training: the rows' token `lengths`, `collate` from row numbers to a batch, weighted `loss` terms by name, `score` of a model."""
 
     lengths: Sequence[int]
     collate: Callable[[list[int]], Mapping[str, Tensor]]
@@ -54,7 +54,7 @@ class Trained:
 def has_bf16() -> bool:
     """Whether this machine multiplies bfloat16 in hardware (CUDA; x86 AVX512-BF16 or AMX)."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
