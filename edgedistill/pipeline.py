@@ -11,7 +11,7 @@ from typing import Any
 
 from edgedistill import data, plugins
 from edgedistill.cache import Store, key_of
-from edgedistill.errors import ConfigError, EdgedistillError, StageError
+from edgedistill.errors import ConfigError, EdgedistillError, GateError, StageError
 from edgedistill.progress import Progress, Tell
 from edgedistill.spec import Artifact, Inputs, Loss, Recipe, Round, Step, Target, plain
 
@@ -58,6 +58,15 @@ def build(recipe: Recipe, targets: Sequence[Target], base: Path, store: Store, t
             if step.key not in made:
                 made[step.key] = _walk(step, made, store, tell)
     return [Done(target=target, artifacts=tuple(made[step.key] for step in plans[target.name])) for target in targets]
+
+
+def hold_gates(results: Sequence[Done]) -> None:
+    """Raise GateError with every gate that does not hold; the bundles are there all the same."""
+    broken = [(done, verdict) for done in results for verdict in done.of("check").facts["verdicts"] if not verdict["ok"]]
+    if broken:
+        lines = "\n".join(f"  - {done.target.name}: {verdict['sentence']}" for done, verdict in broken)
+        kept = ", ".join(dict.fromkeys(str(done.bundle) for done, _ in broken))
+        raise GateError(f"{len(broken)} gate(s) do not hold:\n{lines}", hint=f"the bundle is kept: {kept}")
 
 
 def _require(plans: Any, store: Store) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgedistill import config, pipeline, plugins
 from edgedistill.cache import Store, digest_file, write_json
-from edgedistill.errors import ConfigError, Fault, GateError
+from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
 from edgedistill.progress import Progress, Tell, drawn
 from edgedistill.spec import Recipe, Step, Target
@@ -32,7 +32,7 @@ def run(recipe_name: str | None, target_names: Sequence[str], settings: Sequence
     else:
         for document in documents:
             _print_lines(document)
-    _hold_gates(results)
+    pipeline.hold_gates(results)
 
 
 def show_plan(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, as_json: bool) -> None:
@@ -157,11 +157,3 @@ def _print_lines(document: dict[str, Any]) -> None:
     print(f"  bundle  {document['bundle']}")
     if document["report"]:
         print(f"  report  {document['report']}")
-
-
-def _hold_gates(results: Sequence[pipeline.Done]) -> None:
-    broken = [(done, verdict) for done in results for verdict in done.of("check").facts["verdicts"] if not verdict["ok"]]
-    if broken:
-        lines = "\n".join(f"  - {done.target.name}: {verdict['sentence']}" for done, verdict in broken)
-        kept = ", ".join(dict.fromkeys(str(done.bundle) for done, _ in broken))
-        raise GateError(f"{len(broken)} gate(s) do not hold:\n{lines}", hint=f"the bundle is kept: {kept}")

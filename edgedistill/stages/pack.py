@@ -139,7 +139,7 @@ def _usage(params: Params, inputs: Inputs, labels: list[str]) -> str:
     return f"""# {params.name} for {params.target.name}
 
 {params.target.summary}. Scheme `{scheme}`, classes: {", ".join(f"`{label}`" for label in labels)}.
-On {check["n_test"]} test rows its {check["metric"]} is {scores["bundle"]:.4f}, the teacher's {scores["teacher"]:.4f}: a retention of {check["retention"]:.4f}.
+On {check["n_test"]} test rows its {check["metric"]} is {scores["bundle"]:.4f}, the teacher's {scores["teacher"]:.4f}.
 
 Here:
 
@@ -147,9 +147,9 @@ Here:
     edgedistill predict . "some text"
 
 In an app: add `{runtime_facts.package.value}`, version {runtime_facts.min_ort.value} or newer. Read `tokenizer.json` with a tokenizer of the Hugging
-Face format, cut at {params.max_length} tokens, and feed `input_ids` and `attention_mask` (int64, [1, tokens]), one text at a time. The output `logits`
-has one number for each entry of `labels.json`; the largest is the answer. `golden.json` holds texts with their token ids and logits: an
-app whose tokenizer gives the same ids, and whose logits are within its `tolerance`, is right.
+Face format, cut at {params.max_length} tokens, and feed `input_ids` and `attention_mask` (int64, [1, tokens]), one text at a time. The output
+`logits` has one number for each entry of `labels.json`; the largest is the answer. `golden.json` holds texts with their token ids and
+logits: an app whose tokenizer gives the same ids, and whose logits are within its `tolerance`, is right.
 
 `manifest.json` holds sizes, scores, the device profile and the digest of every file; `sha256sum -c SHA256SUMS` checks them without us.
 """

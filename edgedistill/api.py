@@ -1,0 +1,45 @@
+"""The Python face: `ed.build("default", target="android-arm64")`, `ed.bench(bundle)`. Imports nothing heavy until it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgedistill.bundle.reader import Bundle
+
+STORE = Path(".edgedistill")
+
+
+def build(recipe: str | None = None, *, target: str, settings: Sequence[str] = (), store: Path = STORE) -> Bundle:
+    """Build one target's bundle and open it; what is in the store is not made again.
+
+    Raises ConfigError, StageError or GateError (the bundle is kept) as `edgedistill build` does.
+    """
+    from edgedistill import config, pipeline
+    from edgedistill.bundle.reader import open_bundle
+    from edgedistill.cache import Store
+    from edgedistill.progress import drawn
+
+    loaded, base = config.load_recipe(recipe, settings)
+    with drawn() as tell:
+        done = pipeline.build(loaded, [config.load_target(target)], base, Store(store), tell)
+    pipeline.hold_gates(done)
+    return open_bundle(done[0].bundle)
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Open a bundle that was built or pulled. Raises IntegrityError when it is not one."""
+    from edgedistill.bundle.reader import open_bundle
+
+    return open_bundle(Path(path))
+
+
+def bench(bundle: Bundle, *, device: str = "local", mode: str = "quick", threads: int = 1, store: Path = STORE) -> dict[str, Any]:
+    """Measure a bundle beside its teacher: one `edgedistill.bench/1` document."""
+    from edgedistill.bench.measure import measure
+    from edgedistill.progress import Progress, drawn
+
+    with drawn() as tell:
+        return measure(bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"))
