@@ -110,7 +110,9 @@ def write_project(folder: Path) -> Path:
 def run_cli(*words: str, cwd: Path, check: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line in a fresh process; `check` is the exit code it must have."""
     command = [sys.executable, "-m", "edgedistill", *words]
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment}, capture_output=True, text=True, check=False)
+    # one thread: tests run side by side, and OpenMP's threads spin while they wait for a core that another test has
+    settings = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     assert check is None or done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

@@ -40,7 +40,7 @@ def test_rows_come_once_in_each_epoch_when_there_are_several(epochs: int) -> Non
     assert batches[:per_epoch] != batches[per_epoch : 2 * per_epoch]
 
 
-@pytest.mark.parametrize(("epochs", "count"), [(0.25, 16), (0.5, 32), (1.5, 94), (0.001, 1)])  # of 63: 15.75, 31.5, 94.5 → 94 (half to even), at least 1
+@pytest.mark.parametrize(("epochs", "count"), [(0.25, 16), (0.5, 32), (1.5, 94), (0.001, 1)])  # of 63 batches
 def test_fraction_of_an_epoch_is_its_first_batches_when_asked(epochs: float, count: int) -> None:
     whole, part = bucketed(LENGTHS, 16, 2, 5), bucketed(LENGTHS, 16, epochs, 5)
     assert len(part) == count
@@ -53,9 +53,9 @@ def test_seed_decides_the_order_when_all_else_is_equal() -> None:
 
 
 def test_order_does_not_read_the_global_seed_when_it_changes() -> None:
-    np.random.seed(1)  # noqa: NPY002  the old global state is what must not matter
+    np.random.seed(1)  # the old global state must not matter
     first = bucketed(LENGTHS, 16, 1, 7)
-    np.random.seed(2)  # noqa: NPY002
+    np.random.seed(2)
     assert bucketed(LENGTHS, 16, 1, 7) == first
 
 

@@ -26,7 +26,7 @@ def run(recipe_name: str | None, target_names: Sequence[str], settings: Sequence
     store = Store(store_dir)
     with drawn() as tell:
         results = pipeline.build(recipe, targets, base, store, tell)
-        documents = [_document(done) | {"report": str(_report(done, store_dir, tell)) if bench else None} for done in results]
+        documents = [_document(done) | {"report": str(_report(done, store_dir, tell).resolve()) if bench else None} for done in results]
     if as_json:
         print_json(documents[0] if len(documents) == 1 else {"schema": "edgedistill.builds/1", "builds": documents})
     else:
@@ -94,7 +94,7 @@ def _document(done: pipeline.Done) -> dict[str, Any]:
     ]
     return {
         "schema": SCHEMA,
-        "bundle": str(done.bundle),
+        "bundle": str(done.bundle.resolve()),
         "target": done.target.name,
         "scheme": done.of("quantize").facts["scheme"],
         "bytes": done.artifacts[-1].facts["bytes"],

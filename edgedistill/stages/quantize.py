@@ -179,5 +179,5 @@ def _reason(one: Tried, best: Tried, params: Params) -> str:
         return f"lost: {one.problem}"
     mine, theirs = one.candidate, best.candidate
     if mine.bytes > NEAR * theirs.bytes or not params.latency_counts:
-        return f"lost: {mine.bytes / theirs.bytes - 1:.1%} larger than {theirs.scheme}"
+        return f"lost: {mine.bytes / theirs.bytes:.4g} × the bytes of {theirs.scheme}"
     return f"lost: {mine.latency_ratio} × fp32's latency, {theirs.scheme} has {theirs.latency_ratio}"

