@@ -13,15 +13,20 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgedistill.errors import IntegrityError, StageError
 from edgedistill.spec import Artifact, Step
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 RECEIPT_SCHEMA = "edgedistill.receipt/1"  # 1: first
+PART = ".part"  # the ending of a file that is being written
 RESUME = "resume"  # the folder inside a fill where a stage keeps what it needs to go on; removed before the rename
 
 
@@ -49,7 +54,7 @@ def digest_folder(folder: Path) -> dict[str, dict[str, str | int]]:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file whole: beside its place first, then renamed in."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     beside.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     beside.replace(path)
 
@@ -75,7 +80,7 @@ class Store:
         `run` gets the folder to fill and returns the facts for the receipt. It may find in the folder what a killed run left there.
         Raises what `run` raises; the unfinished folder stays for the next try.
         """
-        with self._lock(step):
+        with self._lock(step.key):
             found = self.find(step)
             return found if found is not None else self._make(step, run)
 
@@ -83,6 +88,8 @@ class Store:
         work = self.root / "work" / step.stage / step.key
         files = work / "files"
         files.mkdir(parents=True, exist_ok=True)
+        for beside in files.rglob(f"*{PART}"):
+            beside.unlink()  # a file that a killed run was writing
         started = time.monotonic()
         facts = run(files)
         shutil.rmtree(files / RESUME, ignore_errors=True)
@@ -99,10 +106,11 @@ class Store:
         write_json(work / "receipt.json", receipt)
         place = self.place(step)
         place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)  # there without its receipt, or it would have been found: nobody can say what it is
         work.rename(place)
-        return _artifact(place / "receipt.json")
+        return replace(_artifact(place / "receipt.json"), cached=False)
 
-    def _lock(self, step: Step) -> Any:
+    def _lock(self, key: str, timeout_s: float = -1) -> BaseFileLock:
         from filelock import FileLock
 
         folder = self.root / "locks"
@@ -110,7 +118,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StageError(f"cannot write to the store {self.root}: {error.strerror}", hint="name another one with --store DIR") from error
-        return FileLock(folder / f"{step.key}.lock")
+        return FileLock(folder / f"{key}.lock", timeout=timeout_s)
 
     def entries(self) -> Iterator[Artifact]:
         """Every whole artifact, oldest first."""
@@ -118,19 +126,29 @@ class Store:
         yield from (_artifact(file) for file in receipts)
 
     def verify(self) -> list[str]:
-        """What is wrong with the store: every file that is missing, changed or not in its receipt."""
-        return [fault for artifact in self.entries() for fault in changed_files(artifact)]
+        """What is wrong with the store: every file that is missing, changed or not in its receipt, and folders without one."""
+        bare = [
+            folder for folder in self.root.glob("*/*/files") if folder.parent.parent.name != "work" and not (folder.parent / "receipt.json").is_file()
+        ]
+        return [f"{folder.parent}: has no receipt" for folder in bare] + [fault for artifact in self.entries() for fault in changed_files(artifact)]
 
     def collect(self, keep: set[str]) -> tuple[int, int]:
-        """Remove every artifact whose key is not in `keep`, and unfinished work of none of them. Returns how many and their bytes."""
-        gone = [artifact for artifact in self.entries() if artifact.key not in keep]
-        leftovers = [folder for folder in self.root.glob("work/*/*") if folder.name not in keep]
-        size = sum(int(file["bytes"]) for artifact in gone for file in artifact.receipt["files"].values())
-        for artifact in gone:
-            shutil.rmtree(artifact.path.parent)
-        for folder in leftovers:
-            shutil.rmtree(folder)
-        return len(gone) + len(leftovers), size
+        """Remove what is not in `keep`, unfinished work included, but nothing that a running build holds. Returns how many and their bytes."""
+        folders = [artifact.path.parent for artifact in self.entries()] + list(self.root.glob("work/*/*"))
+        gone = [self._remove(folder) for folder in folders if folder.name not in keep]
+        sizes = [size for size in gone if size is not None]
+        return len(sizes), sum(sizes)
+
+    def _remove(self, folder: Path) -> int | None:
+        from filelock import Timeout
+
+        try:
+            with self._lock(folder.name, timeout_s=0):
+                size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                shutil.rmtree(folder)
+                return size
+        except Timeout:
+            return None
 
 
 def changed_files(artifact: Artifact) -> list[str]:
@@ -144,9 +162,12 @@ def changed_files(artifact: Artifact) -> list[str]:
 
 
 def _artifact(receipt_file: Path) -> Artifact:
+    folder = receipt_file.parent
     try:
         receipt = json.loads(receipt_file.read_text(encoding="utf-8"))
-        stage, key = receipt["stage"], receipt["key"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{receipt_file} is damaged: {error}", hint=f"remove {receipt_file.parent} and run again") from error
-    return Artifact(stage=stage, key=key, path=receipt_file.parent / "files", receipt=receipt, cached=True)
+        whole = isinstance(receipt["facts"], dict) and isinstance(receipt["files"], dict)
+        if not whole or (receipt["stage"], receipt["key"]) != (folder.parent.name, folder.name):
+            raise ValueError("it is not the receipt of this folder")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{receipt_file} is damaged: {error}", hint=f"remove {folder} and run again") from error
+    return Artifact(stage=receipt["stage"], key=receipt["key"], path=folder / "files", receipt=receipt, cached=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -10,7 +12,7 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from edgedistill import plugins
 from edgedistill.errors import ConfigError, Fault, nearest
-from edgedistill.spec import Recipe, Target
+from edgedistill.spec import Loss, Recipe, Schedule, Target
 
 Noun = TypeVar("Noun")
 
@@ -23,10 +25,10 @@ def load_recipe(which: str | None, settings: Sequence[str] = ()) -> tuple[Recipe
     """
     file = recipe_file(which)
     document = _merge(_read_toml(file), settings)
-    recipe = _validate(Recipe, {"name": file.stem} | document, str(file))
-    faults = [*_recipe_faults(recipe)]
-    if faults:
-        raise ConfigError(Fault(f"{file.name}: {fault.where}", fault.what, fault.hint) for fault in faults)
+    recipe, faults = _validate(Recipe, document, file)
+    faults += [Fault(f"{file}: {fault.where}", fault.what, fault.hint) for fault in (_recipe_faults(recipe) if recipe else [])]
+    if faults or recipe is None:
+        raise ConfigError(faults)
     return recipe, file.parent.resolve()
 
 
@@ -44,20 +46,21 @@ def recipe_file(which: str | None) -> Path:
 
 def load_target(which: str) -> Target:
     """A checked target profile, by its shipped name or by the path of a TOML file. Raises ConfigError with every fault."""
-    file = Path(which) if which.endswith(".toml") else plugins.data_file("targets", which)
-    target = _validate(Target, {"name": file.stem} | _read_toml(file), str(file))
-    allowed = {entry.scheme for entry in target.quantization.allowed}
-    both = allowed & {entry.scheme for entry in target.quantization.forbidden}
-    if both:
-        raise ConfigError([Fault(f"{file}: quantization", f"'{scheme}' is both allowed and forbidden") for scheme in sorted(both)])
+    file = Path(which) if which.endswith(".toml") or "/" in which else plugins.data_file("targets", which)
+    target, faults = _validate(Target, _read_toml(file), file)
+    if target is not None:
+        both = {entry.scheme for entry in target.quantization.allowed} & {entry.scheme for entry in target.quantization.forbidden}
+        faults += [Fault(f"{file}: quantization", f"'{scheme}' is both allowed and forbidden") for scheme in sorted(both)]
+    if faults or target is None:
+        raise ConfigError(faults)
     return target
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {file}") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})") from error
     except tomllib.TOMLDecodeError as error:
@@ -67,21 +70,22 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _merge(document: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         dotted, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {setting}: expected a.b=value")
+        if not equals or "\n" in setting:
+            raise ConfigError(f"--set {setting}: expected a.b=value on one line")
         *outer, last = dotted.strip().split(".")
-        table = document
+        table: Any = document
         for name in outer:
-            table = table[int(name)] if isinstance(table, list) and name.isdigit() and int(name) < len(table) else _table(table, name, setting)
-        table[last] = _toml_value(text)
+            table = table.setdefault(name, {}) if isinstance(table, dict) else table[_index(table, name, setting)]
+        table[last if isinstance(table, dict) else _index(table, last, setting)] = _toml_value(text)
     return document
 
 
-def _table(table: Any, name: str, setting: str) -> Any:
-    inner = table.setdefault(name, {}) if isinstance(table, dict) else None
-    if not isinstance(inner, dict | list):
-        raise ConfigError(f"--set {setting}: '{name}' is not a table")
-    return inner
+def _index(items: Any, name: str, setting: str) -> int:
+    if not isinstance(items, list):
+        raise ConfigError(f"--set {setting}: '{name}' is inside something that is neither a table nor a list")
+    if not name.isdigit() or int(name) >= len(items):
+        raise ConfigError(f"--set {setting}: '{name}' is no place in a list of {len(items)}")
+    return int(name)
 
 
 def _toml_value(text: str) -> Any:
@@ -92,19 +96,42 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _validate(noun: type[Noun], document: Mapping[str, Any], place: str) -> Noun:
+def _validate(noun: type[Noun], document: dict[str, Any], file: Path) -> tuple[Noun | None, list[Fault]]:
+    """The noun, and the faults found on the way to it. What is wrong is left out for a second try, so that the rest can be judged too."""
+    found: list[Mapping[str, Any]] = [{"type": "extra_forbidden", "loc": ("name",)}] if document.pop("name", None) is not None else []
+    checked, errors = _check(noun, {**document, "name": file.stem})
+    if errors:
+        for error in errors:
+            _leave_out(document, error["loc"])
+        checked, _ = _check(noun, {**document, "name": file.stem})
+    return checked, list(dict.fromkeys(_fault(noun, str(file), error) for error in [*found, *errors]))
+
+
+def _check(noun: type[Noun], document: Mapping[str, Any]) -> tuple[Noun | None, list[Mapping[str, Any]]]:
+    """Strict in JSON's way: an array may be a tuple, but true is no number and "7" neither."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(noun).validate_python(document)
+        return TypeAdapter(noun).validate_json(json.dumps(document, default=str), strict=True), []
     except ValidationError as error:
-        faults = [_fault(noun, place, dict(found)) for found in error.errors(include_url=False)]
-    raise ConfigError(dict.fromkeys(faults))
+        return None, [dict(found) for found in error.errors(include_url=False)]
+
+
+def _leave_out(document: Any, location: Sequence[str | int]) -> None:
+    *outer, last = [part for part in location if not _is_type(part)]
+    for part in outer:
+        document = document.get(part, {}) if isinstance(document, dict) else {}
+    if isinstance(document, dict):
+        document.pop(last, None)
+
+
+def _is_type(part: str | int) -> bool:
+    """A union's branch appears in pydantic's locations as a type name, which means nothing to the user."""
+    return isinstance(part, str) and (part in ("int", "float", "str") or "[" in part)
 
 
 def _fault(noun: type[Any], place: str, found: Mapping[str, Any]) -> Fault:
-    # a union's branch appears in the location as a type name, which means nothing to the user
-    location = [str(part) for part in found["loc"] if str(part) not in ("int", "float", "str", "tuple[int, ...]") and "[" not in str(part)]
+    location = [str(part) for part in found["loc"] if not _is_type(part)]
     where = f"{place}: {'.'.join(location)}"
     if found["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return Fault(where, "unknown key", nearest(location[-1], _keys_at(noun, location[:-1])))
@@ -131,11 +158,7 @@ def _inner(hint: Any) -> Any:
 
 def _recipe_faults(recipe: Recipe) -> list[Fault]:
     """What types cannot say about a recipe."""
-    faults = []
-    if recipe.task not in plugins.names("tasks"):
-        faults.append(Fault("task", f"unknown task '{recipe.task}'", nearest(recipe.task, plugins.names("tasks"))))
-    if recipe.student.method not in plugins.names("students"):
-        faults.append(Fault("student.method", f"unknown method '{recipe.student.method}'", nearest(recipe.student.method, plugins.names("students"))))
+    faults = [*_name_faults("tasks", "task", recipe.task), *_name_faults("students", "student.method", recipe.student.method)]
     if not recipe.rounds:
         faults.append(Fault("rounds", "there must be at least one"))
     for index, training in enumerate(recipe.rounds):
@@ -143,46 +166,62 @@ def _recipe_faults(recipe: Recipe) -> list[Fault]:
         faults += _schedule_faults(f"rounds.{index}.schedule", training.schedule)
     if recipe.teach is not None:
         faults += _schedule_faults("teach", recipe.teach)
-    return faults + _bound_faults(recipe)
+    return faults + _size_faults(recipe) + _bound_faults(recipe)
 
 
-def _loss_faults(where: str, losses: Mapping[str, Any]) -> list[Fault]:
-    known = plugins.names("losses")
-    faults = [] if losses else [Fault(where, "at least one loss is needed", nearest("", known))]
+def _name_faults(family: str, where: str, name: str) -> list[Fault]:
+    try:
+        plugins.load(family, name)
+    except ConfigError as error:
+        return [Fault(where, f"unknown {family.removesuffix('s')} '{name}'", error.hint)]
+    return []
+
+
+def _loss_faults(where: str, losses: Mapping[str, Loss]) -> list[Fault]:
+    faults = [] if losses else [Fault(where, "at least one loss is needed", nearest("", plugins.names("losses")))]
     for name, loss in losses.items():
-        if name not in known:
-            try:
-                plugins.load("losses", name)
-            except ConfigError as error:
-                faults.append(Fault(f"{where}.{name}", "unknown loss", error.hint))
-        if loss.weight <= 0:
-            faults.append(Fault(f"{where}.{name}.weight", f"must be above 0 (found {loss.weight})"))
-        if loss.temperature is not None and loss.temperature <= 0:
-            faults.append(Fault(f"{where}.{name}.temperature", f"must be above 0 (found {loss.temperature})"))
+        if not plugins.exists("losses", name):  # loading one brings torch
+            faults.append(Fault(f"{where}.{name}", "unknown loss", nearest(name, plugins.names("losses"))))
+        faults += _above_zero(f"{where}.{name}", {"weight": loss.weight, "temperature": 1.0 if loss.temperature is None else loss.temperature})
     return faults
 
 
-def _schedule_faults(where: str, schedule: Any) -> list[Fault]:
+def _above_zero(where: str, values: Mapping[str, float]) -> list[Fault]:
+    return [Fault(f"{where}.{name}", f"must be a number above 0 (found {value})") for name, value in values.items() if not 0 < value < math.inf]
+
+
+def _schedule_faults(where: str, schedule: Schedule) -> list[Fault]:
     above_zero = ("epochs", "batch_size", "learning_rate", "evaluations", "patience", "max_grad_norm")
-    faults = [Fault(f"{where}.{name}", f"must be above 0 (found {getattr(schedule, name)})") for name in above_zero if getattr(schedule, name) <= 0]
-    shares = [name for name in ("warmup", "dropout") if not 0 <= getattr(schedule, name) < 1]
+    faults = _above_zero(where, {name: getattr(schedule, name) for name in above_zero})
+    shares = [name for name in ("warmup", "dropout", "weight_decay") if not 0 <= getattr(schedule, name) < 1]
     return faults + [Fault(f"{where}.{name}", f"must be in [0, 1) (found {getattr(schedule, name)})") for name in shares]
+
+
+def _size_faults(recipe: Recipe) -> list[Fault]:
+    faults = _above_zero("data", {"calibration": recipe.data.calibration})
+    if recipe.seed < 0:
+        faults.append(Fault("seed", f"must not be negative (found {recipe.seed})"))
+    if recipe.data.max_length < 4:
+        faults.append(Fault("data.max_length", f"at least 4 tokens (found {recipe.data.max_length})"))
+    if recipe.student.vocabulary is not None:
+        faults += _above_zero("student", {"vocabulary": recipe.student.vocabulary})
+    if isinstance(recipe.student.layers, int):
+        faults += _above_zero("student", {"layers": recipe.student.layers})
+    if recipe.transfer is not None:
+        faults += _above_zero("transfer", {"rows": recipe.transfer.rows})
+        if recipe.transfer.min_words > recipe.transfer.max_words:
+            faults.append(Fault("transfer.min_words", f"above max_words ({recipe.transfer.min_words} > {recipe.transfer.max_words})"))
+    return faults
 
 
 def _bound_faults(recipe: Recipe) -> list[Fault]:
     faults = []
     for name in ("test", "validation"):
         size = getattr(recipe.data, name)
-        if not isinstance(size, str) and (size <= 0 or (isinstance(size, float) and size >= 1)):
+        if not isinstance(size, str) and (not 0 < size < math.inf or (isinstance(size, float) and size >= 1)):
             faults.append(Fault(f"data.{name}", f"a number of rows, a share in (0, 1), or a file (found {size})"))
-    if recipe.data.max_length < 4:
-        faults.append(Fault("data.max_length", f"at least 4 tokens (found {recipe.data.max_length})"))
-    if recipe.data.calibration < 1:
-        faults.append(Fault("data.calibration", f"at least 1 row (found {recipe.data.calibration})"))
-    if recipe.transfer is not None and recipe.transfer.rows < 1:
-        faults.append(Fault("transfer.rows", f"at least 1 (found {recipe.transfer.rows})"))
-    if recipe.transfer is not None and recipe.transfer.min_words > recipe.transfer.max_words:
-        faults.append(Fault("transfer.min_words", f"above max_words ({recipe.transfer.min_words} > {recipe.transfer.max_words})"))
+    sources = {"data.source": recipe.data.source, "teacher.model": recipe.teacher.model}
+    faults += [Fault(where, "is empty") for where, source in sources.items() if not source]
     if not 0 < recipe.gates.retention <= 2:
         faults.append(Fault("gates.retention", f"a ratio such as 0.97 (found {recipe.gates.retention})"))
     return faults

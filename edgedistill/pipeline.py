@@ -92,7 +92,7 @@ def _walk(step: Step, made: Mapping[str, Artifact], store: Store, tell: Tell) ->
 
     progress.begin()
     try:
-        artifact = replace(store.fill(step, run), cached=False)
+        artifact = store.fill(step, run)
     except (EdgedistillError, KeyboardInterrupt):
         raise
     except ImportError as error:

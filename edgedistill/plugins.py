@@ -23,6 +23,11 @@ def names(family: str) -> list[str]:
     return sorted(file.stem.replace("_", "-") for file in files)
 
 
+def exists(family: str, name: str) -> bool:
+    """Whether there is such a member, without importing it."""
+    return name in names(family) or bool(entry_points(group=f"edgedistill.{family}", name=name))
+
+
 def load(family: str, name: str) -> ModuleType:
     """The module behind a name.
 

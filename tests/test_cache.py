@@ -174,10 +174,34 @@ def test_collect_keeps_only_what_is_asked_when_it_removes_the_rest(store: Store)
     for step in (unfinished, resumed):
         with pytest.raises(AssertionError, match="must not run"):
             store.fill(step, never)
-    assert store.collect({kept.key, resumed.key}) == (2, 7)  # the artifact of 3 + 4 bytes, and one unfinished folder
+    receipt = store.place(gone) / "receipt.json"
+    expected = 3 + 4 + receipt.stat().st_size  # the artifact's files and its receipt; the unfinished folder is empty
+    assert store.collect({kept.key, resumed.key}) == (2, expected)
     assert [artifact.key for artifact in store.entries()] == [kept.key]
     assert [path.name for path in (store.root / "work" / "teach").iterdir()] == [resumed.key]
     assert store.verify() == []
+
+
+def test_collect_leaves_a_running_fill_alone_when_it_removes_the_rest(store: Store) -> None:
+    def collecting(out: Path) -> dict[str, int]:
+        assert store.collect(set()) == (0, 0)
+        (out / "a").write_text("1")
+        return {}
+
+    assert (store.fill(make_step(), collecting).path / "a").is_file()
+
+
+def test_fill_replaces_the_folder_when_its_receipt_is_gone(store: Store) -> None:
+    step = make_step()
+    store.fill(step, fill_with({"a": "old"}))
+    (store.place(step) / "receipt.json").unlink()
+    assert store.verify() == [f"{store.place(step)}: has no receipt"]
+    assert (store.fill(step, fill_with({"a": "new"})).path / "a").read_text() == "new"
+
+
+def test_artifact_says_whether_it_was_made_or_found_when_filled_twice(store: Store) -> None:
+    step = make_step()
+    assert [store.fill(step, fill_with({"a": "1"})).cached for _ in range(2)] == [False, True]
 
 
 # ── other processes ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -141,7 +141,7 @@ def test_both_builds_succeed_and_leave_one_copy_when_started_at_once(project: Pa
     assert both[0]["bundle"] == both[1]["bundle"]
     assert [step["key"] for step in both[0]["steps"]] == [step["key"] for step in both[1]["steps"]]
     assert len(list(store.glob("*/*/receipt.json"))) == len(built["steps"])
-    assert not [left for left in store.glob("work/*/*")]
+    assert not list(store.glob("work/*/*"))
     assert "ok" in run_cli("cache", "verify", "--store", str(store), cwd=project).stdout
 
 
@@ -181,7 +181,7 @@ def test_recipe_from_init_builds_without_editing_when_the_csv_has_three_string_l
     text = (folder / "recipe.toml").read_text(encoding="utf-8")
     assert 'text = "review"' in text
     assert 'label = "verdict"' in text
-    quick = ["--set", "teacher.model=teacher", "--set", "student.vocabulary=100", "--set", "teach.epochs=2", "--set", "rounds.0.schedule.epochs=1"]
+    quick = ["--set", "teacher.model=teacher", "--set", "student.vocabulary=100", "--set", "teach.epochs=14"]
     document = build_json(folder, "--target", "linux-x64", "--no-bench", *quick, "--set", "gates.retention=0.01", "--set", "teach.learning_rate=2e-3")
     assert document["n_test"] == 120
 

@@ -37,7 +37,12 @@ def whole(longer: Path) -> dict[str, str]:
 
 def digests(store: Path) -> dict[str, str]:
     receipts = [json.loads(file.read_text()) for file in sorted(store.glob("*/*/receipt.json"))]
-    return {f"{one['stage']}/{one['key']}/{name}": entry["sha256"] for one in receipts for name, entry in one["files"].items() if name.endswith((".safetensors", ".npy"))}
+    return {
+        f"{one['stage']}/{one['key']}/{name}": entry["sha256"]
+        for one in receipts
+        for name, entry in one["files"].items()
+        if name.endswith((".safetensors", ".npy"))
+    }
 
 
 def kill_when(folder: Path, store: Path, reached: Callable[[], bool], **environment: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import plugins
+from edgedistill.cache import PART
 from edgedistill.errors import Fault, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs
@@ -75,7 +75,7 @@ def _shard(out: Path, split: str, start: int) -> Path:
 
 
 def _write(file: Path, logits: NDArray[np.float32]) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside = file.with_name(f".{file.name}{PART}")
     with beside.open("wb") as handle:
         np.save(handle, logits.astype(np.float16))
     beside.replace(file)

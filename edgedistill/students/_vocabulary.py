@@ -1,7 +1,8 @@
 """Trim a WordPiece vocabulary to the pieces that a text uses most, and rewrite the tokenizer to match.
 
-Every special token and every single character stays (both as a word's beginning and inside one), so a word that lost its piece is
-spelled with smaller ones and nothing new becomes unknown. Embeddings are more than half of a small model (Abdaoui, Pradel, Sigel
+Every special token and every single character that the vocabulary has stays (as a word's beginning and inside one), so a word that
+lost its piece is spelled with smaller ones; in a trained vocabulary, which has both forms of its characters, nothing new becomes
+unknown. Embeddings are more than half of a small model (Abdaoui, Pradel, Sigel
 2020, arXiv:2010.05609, measure the same for multilingual ones).
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ class Trimmed:
 
 
 def trim(tokenizer: Tokenizer, texts: Sequence[str], size: int) -> Trimmed:
-    """The `size` pieces that serve `texts` best, in the old order.
+    """At most `size` pieces, those that serve `texts` best, in the old order; pieces that no text uses are not kept to fill up.
 
     Raises ConfigError when the tokenizer is not WordPiece, or when `size` is less than the pieces that must stay.
     """
@@ -37,13 +38,17 @@ def trim(tokenizer: Tokenizer, texts: Sequence[str], size: int) -> Trimmed:
     spec = json.loads(tokenizer.to_str())
     if spec["model"]["type"] != "WordPiece":
         raise ConfigError(f"student.vocabulary: cannot trim a {spec['model']['type']} tokenizer, only WordPiece", hint="leave student.vocabulary out")
-    pieces: dict[str, int] = spec["model"]["vocab"]
-    if size >= len(pieces):
-        return Trimmed(tokenizer=tokenizer, kept=tuple(range(len(pieces))))
-    kept = _choose(spec, pieces, _usage(tokenizer, texts), size)
-    names = {old: piece for piece, old in pieces.items()}
+    names = _pieces(spec)
+    if size >= len(names):
+        return Trimmed(tokenizer=tokenizer, kept=tuple(sorted(names)))
+    kept = _choose(spec, names, _usage(tokenizer, texts), size)
     _rewrite(spec, {names[old]: new for new, old in enumerate(kept)})
     return Trimmed(tokenizer=Tokenizer.from_str(json.dumps(spec)), kept=kept)
+
+
+def _pieces(spec: Mapping[str, Any]) -> dict[int, str]:
+    """Every piece by its id: the model's own, and tokens that were added to them."""
+    return {old: piece for piece, old in spec["model"]["vocab"].items()} | {token["id"]: token["content"] for token in spec["added_tokens"]}
 
 
 def unknown_rate(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
@@ -60,10 +65,10 @@ def _usage(tokenizer: Tokenizer, texts: Sequence[str]) -> Counter[int]:
     return counts
 
 
-def _choose(spec: Mapping[str, Any], pieces: Mapping[str, int], usage: Counter[int], size: int) -> tuple[int, ...]:
+def _choose(spec: Mapping[str, Any], names: Mapping[int, str], usage: Counter[int], size: int) -> tuple[int, ...]:
     prefix = spec["model"].get("continuing_subword_prefix", "##")
-    must = {token["id"] for token in spec["added_tokens"]} | {old for piece, old in pieces.items() if len(piece.removeprefix(prefix)) == 1}
-    must.add(pieces[spec["model"]["unk_token"]])
+    special = {token["content"] for token in spec["added_tokens"]} | {spec["model"]["unk_token"]} | set(_special_pieces(spec))
+    must = {old for old, piece in names.items() if piece in special or len(piece.removeprefix(prefix)) == 1}
     if size < len(must):
         raise ConfigError(f"student.vocabulary: {size} is too few, {len(must)} special tokens and single characters must stay")
     wanted = sorted(usage.keys() - must, key=lambda old: (-usage[old], old))
@@ -72,19 +77,34 @@ def _choose(spec: Mapping[str, Any], pieces: Mapping[str, int], usage: Counter[i
 
 def _rewrite(spec: dict[str, Any], vocabulary: Mapping[str, int]) -> None:
     """Put the new ids everywhere a tokenizer.json names one."""
-    spec["model"]["vocab"] = vocabulary
+    spec["model"]["vocab"] = {piece: new for piece, new in vocabulary.items() if piece in spec["model"]["vocab"]}
     spec["truncation"] = spec["padding"] = None
     for token in spec["added_tokens"]:
         token["id"] = vocabulary[token["content"]]
-    processor = spec.get("post_processor") or {}
-    for part in processor.get("processors", [processor]):
-        for token in _special_tokens(part):
+    for part in _processors(spec):
+        for token in part.get("special_tokens", {}).values():
             token["ids"] = [vocabulary[piece] for piece in token["tokens"]]
-        for end in ("sep", "cls"):
+        for end in ENDS:
             if end in part:
                 part[end][1] = vocabulary[part[end][0]]
 
 
-def _special_tokens(processor: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    tokens: Mapping[str, dict[str, Any]] = processor.get("special_tokens", {})
-    return tokens.values()
+ENDS = ("sep", "cls")  # how BertProcessing and RobertaProcessing name their special tokens: [piece, id]
+
+
+def _processors(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    processor = spec.get("post_processor") or {}
+    parts: list[dict[str, Any]] = processor.get("processors", [processor])
+    return parts
+
+
+def _special_pieces(spec: Mapping[str, Any]) -> Iterator[str]:
+    for part in _processors(spec):
+        yield from (piece for token in part.get("special_tokens", {}).values() for piece in token["tokens"])
+        yield from (part[end][0] for end in ENDS if end in part)
+
+
+def moved(piece_id: int | None, before: Tokenizer, after: Tokenizer) -> int | None:
+    """The new id of a piece that must stay, such as the padding token."""
+    piece = before.id_to_token(piece_id) if piece_id is not None else None
+    return after.token_to_id(piece) if piece is not None else None

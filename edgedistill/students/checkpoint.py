@@ -25,7 +25,7 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     from tokenizers import Tokenizer
 
     if origin.checkpoint is None:
-        raise ConfigError(faults(student, {}))
+        raise ConfigError("student.model: the checkpoint's folder is missing")
     torch.manual_seed(seed)  # a fresh head is drawn from it
     auto = getattr(transformers, origin.auto_class)
     options = {"num_labels": len(origin.labels), "ignore_mismatched_sizes": True, "use_safetensors": True, "attn_implementation": "eager"}

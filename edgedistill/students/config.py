@@ -13,20 +13,21 @@ from typing import Any
 from edgedistill.errors import Fault, nearest
 from edgedistill.spec import Student
 from edgedistill.students import Made, Origin
-from edgedistill.students._vocabulary import trim
+from edgedistill.students._vocabulary import moved, trim
 
 
 def faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
     """Keys that the teacher's config does not have, and a width that its heads do not divide."""
-    numbers = [key for key, value in teacher.items() if isinstance(value, int) and not isinstance(value, bool)]
+    numbers = [key for key, value in teacher.items() if isinstance(value, int) and not isinstance(value, bool) and key != "vocab_size"]
     wrong = [
         Fault(f"student.config.{key}", "no such size in the teacher's config", nearest(key, numbers)) for key in student.config if key not in numbers
     ]
+    wrong += [Fault(f"student.config.{key}", f"must be above 0 (found {value})") for key, value in student.config.items() if value <= 0]
     if not student.config:
         wrong.append(Fault("student.config", "is empty", "config = { num_hidden_layers = 3, hidden_size = 256 }"))
     sizes = {**teacher, **student.config}
     width, heads = sizes.get("hidden_size", sizes.get("dim", 0)), sizes.get("num_attention_heads", sizes.get("n_heads", 1))
-    if heads < 1 or width % heads:
+    if heads > 0 and width % heads:
         wrong.append(Fault("student.config", f"the width {width} is not a multiple of {heads} heads"))
     return wrong
 
@@ -35,11 +36,14 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     """The student with random weights, drawn from `seed`."""
     import torch
 
-    tokenizer = trim(origin.tokenizer, origin.texts, student.vocabulary).tokenizer if student.vocabulary else origin.tokenizer
     config = copy.deepcopy(origin.teacher.config)
     for key, value in student.config.items():
         setattr(config, key, value)
-    config.vocab_size = tokenizer.get_vocab_size()
+    tokenizer = origin.tokenizer
+    if student.vocabulary:
+        tokenizer = trim(tokenizer, origin.texts, student.vocabulary).tokenizer
+        config.vocab_size = tokenizer.get_vocab_size()
+        config.pad_token_id = moved(config.pad_token_id, origin.tokenizer, tokenizer)
     torch.manual_seed(seed)
     return Made(
         model=type(origin.teacher)._from_config(config, attn_implementation="eager"), tokenizer=tokenizer, facts={"sizes": dict(student.config)}

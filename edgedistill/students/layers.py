@@ -16,7 +16,7 @@ from typing import Any
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.spec import Student
 from edgedistill.students import Made, Origin
-from edgedistill.students._vocabulary import trim
+from edgedistill.students._vocabulary import moved, trim
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,15 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     family = FAMILIES[teacher.config.model_type]
     layers = chosen(student)
     smaller = trim(origin.tokenizer, origin.texts, student.vocabulary) if student.vocabulary else None
-    config = _config(teacher.config, family, len(layers), smaller.tokenizer if smaller else origin.tokenizer)
+    config = copy.deepcopy(teacher.config)
+    setattr(config, family.depth, len(layers))
+    if smaller:
+        config.vocab_size = len(smaller.kept)
+        config.pad_token_id = moved(config.pad_token_id, origin.tokenizer, smaller.tokenizer)
     torch.manual_seed(seed)
     model = type(teacher)._from_config(config, attn_implementation="eager")
     model.load_state_dict(_weights(teacher.state_dict(), model.state_dict(), family, layers, smaller.kept if smaller else None))
     return Made(model=model, tokenizer=smaller.tokenizer if smaller else origin.tokenizer, facts={"teacher_layers": list(layers)})
-
-
-def _config(teacher: Any, family: Family, depth: int, tokenizer: Any) -> Any:
-    config = copy.deepcopy(teacher)
-    setattr(config, family.depth, depth)
-    if tokenizer.get_vocab_size() < config.vocab_size:
-        config.vocab_size = tokenizer.get_vocab_size()
-        config.pad_token_id = tokenizer.token_to_id("[PAD]")
-    return config
 
 
 def _weights(

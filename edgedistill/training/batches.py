@@ -14,8 +14,10 @@ def bucketed(lengths: Sequence[int], batch_size: int, epochs: float, seed: int) 
     """Row numbers of every batch of a whole training, epoch after epoch; a fraction of an epoch is its first batches.
 
     Within an epoch each row appears once. Rows are shuffled, cut into buckets of `BUCKET` batches, sorted by length inside each, and the
-    batches shuffled again.
+    batches shuffled again. Raises ValueError when there is no row.
     """
+    if not len(lengths):
+        raise ValueError("there is no row to make batches of")
     size = np.asarray(lengths)
     random = np.random.default_rng(seed)
     wanted = max(1, round(epochs * -(-len(size) // batch_size)))

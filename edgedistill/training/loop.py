@@ -76,7 +76,9 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
     batches = bucketed(plan.lengths, plan.schedule.batch_size, plan.schedule.epochs, plan.seed)
     optimizer, scheduler = _optimizer(model, plan.schedule, len(batches))
     trained = Trained()
-    apart = torch.Generator().manual_seed(plan.seed)  # a loader draws a seed when it starts: from here, so that a resumed run's dropout is not shifted
+    apart = torch.Generator().manual_seed(
+        plan.seed
+    )  # a loader draws a seed when it starts: from here, so that a resumed run's dropout is not shifted
     loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=plan.collate, generator=apart)  # type: ignore[arg-type]
     prepared, optimizer, scheduler, loader = machine.prepare(model, optimizer, scheduler, loader)
     checkpoints = Checkpoints(machine, work, Position(trained))

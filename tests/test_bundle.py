@@ -1,0 +1,102 @@
+"""A bundle that was tampered with is refused, and the message names the file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import run_cli
+
+pytestmark = pytest.mark.xdist_group("end-to-end")
+
+FILES = ["model.onnx", "tokenizer.json", "labels.json", "golden.json", "history.json", "manifest.json", "README.md"]
+
+
+@pytest.fixture
+def bundle(built: dict[str, Any], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built["bundle"], tmp_path / "bundle"))
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def rewrite_sums(bundle: Path) -> None:
+    names = [file.name for file in sorted(bundle.iterdir()) if file.name != "SHA256SUMS"]
+    lines = [f"{sha256((bundle / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (bundle / "SHA256SUMS").write_text("".join(lines))
+
+
+def test_list_of_files_is_the_bundles_when_built(built: dict[str, Any]) -> None:
+    assert sorted(file.name for file in Path(built["bundle"]).iterdir()) == sorted([*FILES, "SHA256SUMS"])
+
+
+def test_verify_passes_when_nothing_changed(bundle: Path) -> None:
+    assert "ok" in run_cli("verify", str(bundle), cwd=bundle).stdout
+
+
+def test_coreutils_agree_when_nothing_changed(bundle: Path) -> None:
+    import subprocess
+
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)
+
+
+@pytest.mark.parametrize("name", [*FILES, "SHA256SUMS"])
+def test_verify_exits_6_and_names_the_file_when_a_byte_changed(bundle: Path, name: str) -> None:
+    flip(bundle / name)
+    done = run_cli("verify", str(bundle), cwd=bundle, check=6)
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verify_exits_6_when_a_file_is_missing_or_was_added(bundle: Path) -> None:
+    (bundle / "extra.txt").write_text("surprise")
+    assert "extra.txt" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+    (bundle / "extra.txt").unlink()
+    (bundle / "labels.json").unlink()
+    assert "labels.json" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/hostname", "a/../../outside.txt"])
+def test_verify_exits_6_when_a_path_leaves_the_folder(bundle: Path, name: str) -> None:
+    (bundle / "SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
+    assert "outside itself" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+
+
+def test_verify_exits_6_when_a_file_is_a_link(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "labels.json").rename(tmp_path / "labels.json")
+    (bundle / "labels.json").symlink_to(tmp_path / "labels.json")
+    assert "link" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+
+
+def test_verify_exits_6_when_the_model_answers_differently_though_digests_fit(bundle: Path) -> None:
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden["cases"][0]["logits"][0] += 1.0
+    (bundle / "golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["golden.json"]["sha256"] = sha256((bundle / "golden.json").read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_sums(bundle)
+    assert "answers differently" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+
+
+def test_bench_exits_6_and_gives_no_latency_when_answers_are_wrong(bundle: Path) -> None:
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden["cases"][0]["logits"][0] += 1.0
+    (bundle / "golden.json").write_text(json.dumps(golden))
+    done = run_cli("bench", str(bundle), "--mode", "smoke", "--json", cwd=bundle, check=6)
+    assert done.stdout == ""
+
+
+def test_predict_exits_2_when_there_is_no_bundle(tmp_path: Path) -> None:
+    assert "no bundle folder" in run_cli("predict", str(tmp_path / "none"), "text", cwd=tmp_path, check=2).stderr
+
+
+def test_predict_exits_6_when_the_folder_is_not_a_bundle(tmp_path: Path) -> None:
+    assert "not a bundle" in run_cli("predict", str(tmp_path), "text", cwd=tmp_path, check=6).stderr
