@@ -11,7 +11,7 @@ from typing import Any
 
 from edgedistill import data, plugins
 from edgedistill.cache import Store, key_of
-from edgedistill.errors import ConfigError, EdgedistillError, GateError, StageError
+from edgedistill.errors import ConfigError, EdgedistillError, Fault, GateError, StageError
 from edgedistill.progress import Progress, Tell
 from edgedistill.spec import Artifact, Inputs, Loss, Recipe, Round, Step, Target, plain
 
@@ -121,8 +121,22 @@ class _Planner:
 
     def __init__(self, recipe: Recipe, base: Path) -> None:
         self.recipe = recipe
-        self.places = {role: str(data.locate(source, base)) for role, source in _sources(recipe).items()}
-        self.digests = {role: data.digest(_located(place)) for role, place in self.places.items()}
+        self.places: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
+        faults: list[Fault] = []
+        for role, source in _sources(recipe).items():
+            try:
+                self._resolve(role, source, base)
+            except ConfigError as error:
+                faults += error.faults
+        if faults:
+            raise ConfigError(dict.fromkeys(faults))
+
+    def _resolve(self, role: str, source: str, base: Path) -> None:
+        located = data.locate(source, base)
+        self.digests[role] = data.digest(located, "model" if role in ("teacher", "student") else "dataset")
+        pinned = f"{source.partition('@')[0]}@{self.digests[role]}"  # a branch may move between the plan and the walk
+        self.places[role] = pinned if isinstance(located, str) else str(located)
 
     def step(self, stage: str, params: Any, needs: Mapping[str, Step], roles: Sequence[str] = (), *, unkeyed: Sequence[str] = ()) -> Step:
         """A step; `roles` are the outside sources that it reads, `unkeyed` those whose content reaches its key through a need."""
@@ -137,10 +151,6 @@ class _Planner:
             "needs": {role: need.key for role, need in needs.items()},
         }
         return Step(stage=stage, params=params, needs=dict(needs), places=places, asked=asked, key=key_of(asked))
-
-
-def _located(place: str) -> Path | str:
-    return place if place.startswith("hub:") else Path(place)
 
 
 def _sources(recipe: Recipe) -> dict[str, str]:

@@ -19,9 +19,6 @@ class Noun:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
-# ── Recipe: what to learn ────────────────────────────────────────────────────────────────────────────────────────────
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data(Noun):
     """Labelled rows: where they are, which columns matter, what is held out.
@@ -128,9 +125,6 @@ class Recipe(Noun):
     controls: bool = False
 
 
-# ── Target: what it must run on ──────────────────────────────────────────────────────────────────────────────────────
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact(Noun):
     """A value with where it comes from."""
@@ -221,9 +215,6 @@ class Target(Noun):
     transport: str = "local"
 
 
-# ── Step and artifact: what is to be done, what was made ─────────────────────────────────────────────────────────────
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One function call of the pipeline. `params` and the keys of `needs` make the key; `places` only say where things are on this machine."""
@@ -264,9 +255,6 @@ class Inputs:
         return self.artifacts[role]
 
 
-# ── Measurement and report ───────────────────────────────────────────────────────────────────────────────────────────
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement(Noun):
     """Raw samples of one metric of one subject under stated conditions. The unit is part of the metric's name: `latency_ms`, `peak_mib`."""
@@ -294,7 +282,7 @@ class Subject(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate(Noun):
-    """One quantisation scheme that was tried for a target, and what became of it."""
+    """One quantisation scheme that was tried: its score on the validation rows, agreement and latency against the fp32 student."""
 
     scheme: str
     bytes: int

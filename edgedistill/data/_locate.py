@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 from heapq import nlargest
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from edgedistill.data._record import heavy, shown
 from edgedistill.data.hub import parts
@@ -38,10 +39,10 @@ def locate(source: str, base: Path) -> Path | str:
         raise ConfigError(f"{source}: {error}", hint=FORMS) from error
 
 
-def digest(located: Path | str) -> str:
-    """What identifies the content: sha256 of a file's bytes, or of a folder's paths and bytes; the commit of a hub source."""
+def digest(located: Path | str, kind: Literal["dataset", "model"] = "dataset") -> str:
+    """What identifies the content: sha256 of a file's bytes, or of a folder's paths and bytes; the commit of a hub source of this kind."""
     if isinstance(located, str):
-        return _commit(located)
+        return _commit(located, kind)
     try:
         if located.is_dir():
             return _folder_digest(located)
@@ -90,15 +91,15 @@ def _folder_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def _commit(located: str) -> str:
+def _commit(located: str, kind: str) -> str:
     name, revision = parts(located)
     if revision and COMMIT.fullmatch(revision):
         return revision
     hub = heavy("huggingface_hub", "resolving a hub source")
     try:
-        commit = hub.HfApi().dataset_info(name, revision=revision).sha
+        commit = getattr(hub.HfApi(), f"{kind}_info")(name, revision=revision).sha
     except Exception as error:  # no network, offline mode, no such name: the last one cached will do, and if there is none the error is told
-        cached = _cached_commit(hub.constants.HF_HUB_CACHE, name, revision or "main")
+        cached = _cached_commit(Path(hub.constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}", revision or "main")
         if cached is None:
             hint = "check the name and the network, or name a commit of 40 hexadecimal digits: hub:OWNER/NAME@COMMIT"
             raise ConfigError(f"{located}: cannot be resolved to a commit: {error}", hint=hint) from error
@@ -106,7 +107,7 @@ def _commit(located: str) -> str:
     return str(commit)
 
 
-def _cached_commit(cache: str, name: str, revision: str) -> str | None:
+def _cached_commit(folder: Path, revision: str) -> str | None:
     """The commit that a branch or tag had when it was last downloaded, from huggingface_hub's documented cache layout."""
-    reference = Path(cache) / f"datasets--{name.replace('/', '--')}" / "refs" / revision
+    reference = folder / "refs" / revision
     return reference.read_text().strip() if reference.is_file() else None

@@ -45,10 +45,16 @@ def _gates(report: Report) -> str:
 def _kept(report: Report) -> str:
     share, ratio = _share_of_bytes(report), ratio_to_teacher(report, "bundle")
     parts = [f"{percent(share)} of its bytes"] if share is not None else []
-    parts += [f"{significant(ratio, 2)} × its latency"] if ratio is not None else []
+    parts += [f"{significant(ratio, 2)} × its latency{_where(report)}"] if ratio is not None else []
     kept = f"the bundle keeps {percent(report.retention)} of the teacher's {report.metric}"
     kept += f" at {' and '.join(parts)}" if parts else ""
     return kept if ratio is not None else f"{kept}; its latency was not measured against the teacher's"
+
+
+def _where(report: Report) -> str:
+    """The machine that the times are of: a reader of an ARM target must not take an x86 time for its own."""
+    arch = report.environment.get("arch")
+    return f" (measured on {arch})" if arch else ""
 
 
 def _share_of_bytes(report: Report) -> float | None:
@@ -77,7 +83,7 @@ def _latency(report: Report) -> Tile:
             else f"needs {RUNS_NEEDED[50]} measured runs of bundle and teacher"
         )
         return Tile(label="Latency", value=NOT_MEASURED, detail=detail)
-    detail = f"median {quantity(own, 'latency_ms')} against the teacher's {quantity(teacher, 'latency_ms')}"
+    detail = f"median {quantity(own, 'latency_ms')} against the teacher's {quantity(teacher, 'latency_ms')}{_where(report)}"
     return Tile(label="Latency", value=f"{significant(ratio, 2)} ×", detail=detail)
 
 

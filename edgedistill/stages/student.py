@@ -36,7 +36,8 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     place = places["teacher"]
     unreadable = place.startswith("hub:") or models.folder_faults("", Path(place))
     faults: list[Fault] = [] if unreadable else method.faults(params.student, _config(Path(place)))
-    return faults + (models.folder_faults("student.model", Path(places["student"])) if "student" in places else [])
+    own = places.get("student", "hub:")
+    return faults + ([] if own.startswith("hub:") else models.folder_faults("student.model", Path(own)))
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -64,7 +65,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         texts=texts,
         labels=labels,
         auto_class=task.AUTO_CLASS,
-        checkpoint=Path(place) if place else None,
+        checkpoint=models.resolve(place) if place else None,
     )
     made = plugins.load("students", params.student.method).build(params.student, origin, params.seed)
     models.name_labels(made.model, labels)
