@@ -66,6 +66,7 @@ def drawn() -> Iterator[Tell]:
 def _bars() -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.text import Text
 
     console = Console(stderr=True)
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}")]
@@ -81,9 +82,9 @@ def _bars() -> Iterator[Tell]:
                 return
             if event.kind == "end" and event.stage in rows:
                 bars.remove_task(rows.pop(event.stage))
-            style = {"begin": "[bold]▸[/] ", "end": "[green]✓[/] ", "warn": "[yellow]warning:[/] ", "note": "  "}[event.kind]
-            console.print(style, end="")
-            console.print(f"{event.stage}: {event.text}" if event.text else event.stage, markup=False, highlight=False)
+            mark, style = {"begin": ("▸ ", "bold"), "end": ("✓ ", "green"), "warn": ("warning: ", "yellow"), "note": ("  ", "")}[event.kind]
+            line = Text.assemble((mark, style), f"{event.stage}: {event.text}" if event.text else event.stage)
+            console.print(line, highlight=False)  # one print: the bars below erase a line that is not ended
 
         yield tell
 
