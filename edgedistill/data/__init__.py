@@ -1,9 +1,22 @@
 """Rows from any file a person has: located, read as a stream, checked, and refused with the line when they are not sound."""
 
 from edgedistill.data._guess import Guess, guess
-from edgedistill.data._locate import digest, locate
+from edgedistill.data._locate import MissingPackageError, digest, locate
 from edgedistill.data._read import columns, extension_of, extensions, read
 from edgedistill.data._record import Record
 from edgedistill.data._rows import labelled, unlabelled
 
-__all__ = ["Guess", "Record", "columns", "digest", "extension_of", "extensions", "guess", "labelled", "locate", "read", "unlabelled"]
+__all__ = [
+    "Guess",
+    "MissingPackageError",
+    "Record",
+    "columns",
+    "digest",
+    "extension_of",
+    "extensions",
+    "guess",
+    "labelled",
+    "locate",
+    "read",
+    "unlabelled",
+]

