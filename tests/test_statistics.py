@@ -1,0 +1,74 @@
+"""Intervals and ratios against published numbers, limits and analytic approximations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgedistill.bench.measure import _ratio
+from edgedistill.stages.check import interval, retention_interval
+from edgedistill.tasks import text_classification as task
+
+
+def test_interval_is_wilsons_when_eight_of_ten_are_right() -> None:
+    """Newcombe 1998, table I, method 3: 81 of 263 gives 0.2553 to 0.3662."""
+    low, high = interval(np.array([1.0] * 81 + [0.0] * (263 - 81)))
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_interval_stays_within_0_and_1_when_all_are_right() -> None:
+    low, high = interval(np.ones(50))
+    assert high == pytest.approx(1.0)
+    assert low == pytest.approx(50 / (50 + 1.959964**2))  # Wilson's bound at p = 1 is n / (n + z²)
+
+
+def test_retention_interval_is_a_point_when_both_answer_alike() -> None:
+    rows = np.array([1.0, 0.0, 1.0, 1.0])
+    assert retention_interval(rows, rows, seed=0) == (1.0, 1.0)
+
+
+def test_retention_interval_is_near_the_delta_method_when_rows_are_many() -> None:
+    random = np.random.default_rng(1)
+    teacher = (random.random(4000) < 0.85).astype(float)
+    flipped = random.random(4000) < 0.06
+    bundle = np.where(flipped, 1 - teacher, teacher)
+    low, high = retention_interval(bundle, teacher, seed=0)
+    ratio = bundle.mean() / teacher.mean()
+    spread = np.std((bundle - ratio * teacher) / teacher.mean()) / np.sqrt(4000)  # of a ratio of means, paired
+    assert low == pytest.approx(ratio - 1.96 * spread, abs=0.1 * spread)
+    assert high == pytest.approx(ratio + 1.96 * spread, abs=0.1 * spread)
+
+
+def test_retention_interval_is_narrower_when_errors_are_shared() -> None:
+    """Pairing is what makes it so: the same accuracies with independent errors spread wider."""
+    random = np.random.default_rng(2)
+    teacher = (random.random(2000) < 0.8).astype(float)
+    shared = np.where(random.random(2000) < 0.02, 1 - teacher, teacher)
+    apart = random.permutation(shared)
+    width = [high - low for low, high in (retention_interval(rows, teacher, seed=0) for rows in (shared, apart))]
+    assert width[0] < 0.5 * width[1]
+
+
+def test_ratio_is_of_medians_when_one_process_is_an_outlier() -> None:
+    found = _ratio(np.array([1.0, 1.0, 1.0, 1.0, 9.0]), np.array([4.0, 4.0, 4.0, 4.0, 4.0]))
+    assert found["median_ratio"] == 0.25
+    assert found["interval"][0] == 0.25
+
+
+def test_probabilities_sum_to_one_when_logits_are_huge() -> None:
+    found = task.probabilities(np.array([[1000.0, 1000.0], [-1000.0, 1000.0]]))
+    assert found.tolist() == [[0.5, 0.5], [0.0, 1.0]]
+
+
+def test_feeds_mask_the_padding_when_rows_differ_in_length() -> None:
+    feeds = task.feeds([[5, 6, 7], [8]], pad_id=9)
+    assert feeds["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert feeds["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_correct_is_the_accuracy_of_another_library_when_averaged() -> None:
+    from sklearn.metrics import accuracy_score
+
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(50, 4)), random.integers(0, 4, 50)
+    assert task.correct(logits, labels).mean() == accuracy_score(labels, logits.argmax(1))
