@@ -1,0 +1,64 @@
+"""The exported graphs against torch, on shapes that the trace never saw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+
+from edgedistill import runtime
+from edgedistill.exporters import torchscript
+
+INPUTS = ("input_ids", "attention_mask")
+FAMILIES = {
+    "bert": lambda: transformers.BertForSequenceClassification(
+        transformers.BertConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, num_labels=3)
+    ),
+    "roberta": lambda: transformers.RobertaForSequenceClassification(
+        transformers.RobertaConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, num_labels=3)
+    ),
+    "distilbert": lambda: transformers.DistilBertForSequenceClassification(
+        transformers.DistilBertConfig(vocab_size=50, dim=32, n_layers=2, n_heads=4, hidden_dim=64, num_labels=3)
+    ),
+}
+
+
+def batch(rows: int, length: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows * 100 + length)
+    mask = np.ones((rows, length), np.int64)
+    mask[0, -(length // 3) :] = 0  # right padding in the first row
+    return {"input_ids": random.integers(5, 50, (rows, length)), "attention_mask": mask}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_logits_equal_torch_when_shapes_differ_from_the_trace(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = FAMILIES[family]().eval()
+    model.set_attn_implementation("eager")
+    facts = torchscript.export(model, INPUTS, tmp_path, opset=17, ir_version=10)
+    for name in ("model.onnx", "fused.onnx"):
+        session = runtime.open_session(tmp_path / name)
+        for shape in ((1, 3), (2, 16), (5, 31)):
+            feeds = batch(*shape)
+            with torch.no_grad():
+                expected = model(**{key: torch.from_numpy(value) for key, value in feeds.items()}).logits.numpy()
+            np.testing.assert_allclose(session.run(None, feeds)[0], expected, atol=1e-5)
+    assert facts["fused_nodes"] < facts["nodes"]
+    for name in ("model.onnx", "fused.onnx"):
+        found = onnx.load(tmp_path / name)
+        assert found.ir_version <= 10
+        assert next(entry.version for entry in found.opset_import if entry.domain in ("", "ai.onnx")) == 17
+
+
+def test_attention_fuses_and_layer_norms_stay_apart_when_the_family_is_bert(tmp_path: Path) -> None:
+    model = FAMILIES["bert"]().eval()
+    model.set_attn_implementation("eager")
+    torchscript.export(model, INPUTS, tmp_path, opset=17, ir_version=10)
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node)
+    assert (kinds["Attention"], kinds["BiasGelu"]) == (2, 2)
+    assert (kinds["Sum"], kinds["LayerNormalization"], kinds["SkipLayerNormalization"]) == (4, 4, 0)
