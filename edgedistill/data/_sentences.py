@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _MARKUP = re.compile(r"<[^<>]{1,40}>")  # reviews come with <br />
-_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+_END = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"')\]])\s+")  # a closing quote or bracket stays with its sentence
 
 
 def sentences(text: str, min_words: int, max_words: int) -> Iterator[str]:

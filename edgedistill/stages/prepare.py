@@ -21,7 +21,7 @@ from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import needs_files
 from edgedistill.stages._splits import NO_LABEL, SPLITS, write_split
 
-VERSION = 1
+VERSION = 2  # 2: sentences keep their closing quote
 TOOLS = ("scikit-learn",)
 
 
