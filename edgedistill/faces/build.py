@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ def run(recipe_name: str | None, target_names: Sequence[str], settings: Sequence
     recipe, base, targets = _load(recipe_name, target_names, settings)
     store = Store(store_dir)
     with drawn() as tell:
+        _warn_if_busy(tell)
         results = pipeline.build(recipe, targets, base, store, tell)
         documents = [_document(done) | {"report": str(_report(done, store_dir, tell).resolve()) if bench else None} for done in results]
     if as_json:
@@ -77,6 +79,14 @@ def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequen
     if faults:
         raise ConfigError(faults)
     return recipe, base, targets
+
+
+def _warn_if_busy(tell: Tell) -> None:
+    """Training threads spin while they wait for each other; beside another busy job that costs most of the speed (benchmarks/LOG.md)."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > 0.75 * cores and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}:
+        advice = "GOMP_SPINCOUNT=3000 in the environment trains twice as fast beside another job"
+        Progress(tell, "build").warn(f"this machine is busy (load {load:.1f} on {cores} cores): {advice}")
 
 
 def _plan_document(target: Target, steps: Sequence[Step], store: Store) -> dict[str, Any]:
