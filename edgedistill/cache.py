@@ -88,8 +88,8 @@ class Store:
         work = self.root / "work" / step.stage / step.key
         files = work / "files"
         files.mkdir(parents=True, exist_ok=True)
-        for beside in files.rglob(f"*{PART}"):
-            beside.unlink()  # a file that a killed run was writing
+        for beside in list(files.rglob(f"*{PART}")):  # what a killed run was writing: files, and the folder of a checkpoint
+            shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
         started = time.monotonic()
         facts = run(files)
         shutil.rmtree(files / RESUME, ignore_errors=True)

@@ -94,7 +94,7 @@ def predict(
     """Answer for texts. Needs no torch."""
     from edgedistill.faces import bundle as face
 
-    face.predict(bundle, texts or [line.rstrip("\n") for line in sys.stdin], as_json=as_json)
+    face.predict(bundle, texts or face.lines(sys.stdin.buffer), as_json=as_json)
 
 
 @app.command()
@@ -138,7 +138,9 @@ def verify(bundle: BundleDir, as_json: Json = False) -> None:
 @app.command()
 def init(
     place: Annotated[Path, typer.Argument(help="A data file, or a folder that holds one.")] = Path("."),
-    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.toml"),
+    out: Annotated[
+        Path | None, typer.Option(help="The recipe to write; recipe.toml beside the data, or here for a file.", show_default=False)
+    ] = None,
 ) -> None:
     """Look at a data file, guess its columns, and write a commented recipe."""
     from edgedistill.init import write_recipe

@@ -134,7 +134,8 @@ def _fault(noun: type[Any], place: str, found: Mapping[str, Any]) -> Fault:
     location = [str(part) for part in found["loc"] if not _is_type(part)]
     where = f"{place}: {'.'.join(location)}"
     if found["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return Fault(where, "unknown key", nearest(location[-1], _keys_at(noun, location[:-1])))
+        hint = "the file's name is the name" if location == ["name"] else nearest(location[-1], _keys_at(noun, location[:-1]))
+        return Fault(where, "unknown key", hint)
     if found["type"] == "missing" or found["type"] == "missing_keyword_only_argument":
         return Fault(where, "is missing")
     return Fault(where, f"{found['msg'][0].lower()}{found['msg'][1:]} (found {found['input']!r})")
@@ -173,7 +174,7 @@ def _name_faults(family: str, where: str, name: str) -> list[Fault]:
     try:
         plugins.load(family, name)
     except ConfigError as error:
-        return [Fault(where, f"unknown {family.removesuffix('s')} '{name}'", error.hint)]
+        return [Fault(where, f"unknown {plugins.singular(family)} '{name}'", error.hint)]
     return []
 
 
@@ -199,8 +200,8 @@ def _schedule_faults(where: str, schedule: Schedule) -> list[Fault]:
 
 def _size_faults(recipe: Recipe) -> list[Fault]:
     faults = _above_zero("data", {"calibration": recipe.data.calibration})
-    if recipe.seed < 0:
-        faults.append(Fault("seed", f"must not be negative (found {recipe.seed})"))
+    if not 0 <= recipe.seed < 2**32:
+        faults.append(Fault("seed", f"must be in [0, 2³²) (found {recipe.seed})"))
     if recipe.data.max_length < 4:
         faults.append(Fault("data.max_length", f"at least 4 tokens (found {recipe.data.max_length})"))
     if recipe.student.vocabulary is not None:
@@ -222,6 +223,9 @@ def _bound_faults(recipe: Recipe) -> list[Fault]:
             faults.append(Fault(f"data.{name}", f"a number of rows, a share in (0, 1), or a file (found {size})"))
     sources = {"data.source": recipe.data.source, "teacher.model": recipe.teacher.model}
     faults += [Fault(where, "is empty") for where, source in sources.items() if not source]
+    shares = [size for size in (recipe.data.test, recipe.data.validation) if isinstance(size, float) and 0 < size < 1]
+    if sum(shares) >= 1:
+        faults.append(Fault("data.test", f"test and validation together leave no row to train on ({' + '.join(map(str, shares))})"))
     if not 0 < recipe.gates.retention <= 2:
         faults.append(Fault("gates.retention", f"a ratio such as 0.97 (found {recipe.gates.retention})"))
     return faults

@@ -71,9 +71,20 @@ def hold_gates(results: Sequence[Done]) -> None:
 
 def _require(plans: Any, store: Store) -> None:
     todo = {step.key: step for steps in plans for step in steps if store.find(step) is None}
-    faults = [fault for step in todo.values() for fault in plugins.load("stages", step.stage).requires(step.params, step.places)]
+    faults: list[Fault] = []
+    for step in todo.values():
+        try:
+            faults += plugins.load("stages", step.stage).requires(step.params, step.places)
+        except ConfigError as error:
+            faults += error.faults
+        except ImportError as error:
+            raise _not_installed(step.stage, error) from error
     if faults:
         raise ConfigError(dict.fromkeys(faults))
+
+
+def _not_installed(stage: str, error: ImportError) -> ConfigError:
+    return ConfigError(f"the step '{stage}' needs the package '{error.name}'", hint="pip install 'edgedistill[build]'")
 
 
 def _walk(step: Step, made: Mapping[str, Artifact], store: Store, tell: Tell) -> Artifact:
@@ -96,7 +107,7 @@ def _walk(step: Step, made: Mapping[str, Artifact], store: Store, tell: Tell) ->
     except (EdgedistillError, KeyboardInterrupt):
         raise
     except ImportError as error:
-        raise ConfigError(f"the step '{step.stage}' needs the package '{error.name}'", hint="pip install 'edgedistill[build]'") from error
+        raise _not_installed(step.stage, error) from error
     except OSError as error:
         raise StageError(f"the step '{step.stage}' failed: {error}", hint="the same command goes on from here") from error
     progress.end(f"{artifact.receipt['seconds']:.1f} s")
@@ -276,9 +287,7 @@ def _check(planner: _Planner, target: Target, needs: Mapping[str, Step]) -> Step
 def _pack(recipe: Recipe, target: Target, planner: _Planner) -> Step:
     prepare = _prepare(planner)
     teach = _teach(planner, prepare)
-    student_params = plugins.load("stages", "student").Params(
-        task=recipe.task, student=recipe.student, max_length=recipe.data.max_length, seed=recipe.seed
-    )
+    student_params = plugins.load("stages", "student").Params(task=recipe.task, student=recipe.student, seed=recipe.seed)
     student = planner.step("student", student_params, {"prepare": prepare, "teach": teach}, ("student",), unkeyed=("teacher",))
     rounds = _rounds(planner, prepare, teach, student)
     needs = {

@@ -17,6 +17,11 @@ PACKAGE = Path(__file__).parent
 FAMILIES = ("tasks", "data", "losses", "students", "exporters", "quantizers", "devices", "formats", "stages")
 
 
+def singular(family: str) -> str:
+    """One member of a family, in words."""
+    return {"losses": "loss"}.get(family, family.removesuffix("s"))
+
+
 def names(family: str) -> list[str]:
     """The members of a family of modules, as users write them."""
     files = (PACKAGE / family).glob("[!_]*.py")
@@ -38,7 +43,7 @@ def load(family: str, name: str) -> ModuleType:
     for entry in entry_points(group=f"edgedistill.{family}", name=name):
         module: ModuleType = entry.load()
         return module
-    raise ConfigError(f"unknown {family.removesuffix('s')} '{name}'", hint=nearest(name, names(family)))
+    raise ConfigError(f"unknown {singular(family)} '{name}'", hint=nearest(name, names(family)))
 
 
 def data_files(folder: str) -> dict[str, Path]:
@@ -53,5 +58,5 @@ def data_file(folder: str, name: str) -> Path:
     """One shipped TOML file. Raises ConfigError naming the known ones."""
     known = data_files(folder)
     if name not in known:
-        raise ConfigError(f"unknown {folder.removesuffix('s')} '{name}'", hint=nearest(name, known))
+        raise ConfigError(f"unknown {singular(folder)} '{name}'", hint=nearest(name, known))
     return known[name]

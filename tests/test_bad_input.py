@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,9 +122,7 @@ def test_message_is_clear_when_the_weights_are_damaged(folder: Path) -> None:
 
 def test_both_counts_are_named_when_a_finished_teacher_has_other_classes(folder: Path) -> None:
     make_teacher(folder / "teacher", labels=["yes", "no"])
-    text = (folder / "recipe.toml").read_text(encoding="utf-8")
-    before, after = text.split("[teach]\n")
-    (folder / "recipe.toml").write_text(before + "[student]" + after.split("[student]", 1)[1], encoding="utf-8")
+    without_teach(folder)
     message = refused(folder)
     assert "2 classes (yes, no)" in message
     assert "3 (negative, neutral, positive)" in message
@@ -142,9 +142,48 @@ def test_option_is_refused_when_the_loss_has_none(folder: Path) -> None:
     assert "has no temperature" in refused(folder, "--target", "linux-x64", "--set", "rounds.0.losses.ce.temperature=2.0")
 
 
-def test_label_is_named_when_eval_meets_an_unknown_one(folder: Path, tmp_path: Path) -> None:
+def test_place_is_named_when_eval_is_given_no_bundle(folder: Path, tmp_path: Path) -> None:
     done = run_cli("eval", str(tmp_path / "nothing"), "--data", "rows.csv", cwd=folder, check=2)
     assert "no bundle folder" in done.stderr
+
+
+def without_teach(folder: Path) -> None:
+    before, after = (folder / "recipe.toml").read_text(encoding="utf-8").split("[teach]\n")
+    (folder / "recipe.toml").write_text(before + "[student]" + after.split("[student]", 1)[1], encoding="utf-8")
+
+
+def test_teach_is_asked_for_when_the_teacher_is_a_backbone_without_a_head(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "teacher" / "model.safetensors"
+    save_file({name: weight for name, weight in load_file(file).items() if not name.startswith("classifier")}, file, metadata={"format": "pt"})
+    without_teach(folder)
+    message = refused(folder)
+    assert "does not know the task" in message
+    assert "add [teach]" in message
+
+
+def test_folder_is_named_when_the_teacher_has_no_tokenizer(folder: Path) -> None:
+    (folder / "teacher" / "tokenizer.json").unlink()
+    assert "has no tokenizer" in refused(folder)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"model_type": "unheard-of"}'])
+def test_config_is_named_when_it_is_none(folder: Path, content: str) -> None:
+    (folder / "teacher" / "config.json").write_text(content, encoding="utf-8")
+    assert "config.json" in refused(folder)
+
+
+def test_room_is_named_when_texts_may_be_longer_than_the_teachers_positions(folder: Path) -> None:
+    assert "65 tokens, but the teacher has positions for 64" in refused(folder, "--target", "linux-x64", "--set", "data.max_length=65")
+
+
+def test_extra_is_named_when_training_packages_are_missing(folder: Path) -> None:
+    code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; from edgedistill.cli import main; sys.argv = ['edgedistill', 'build', '-t', 'linux-x64']; main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "edgedistill[build]" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folder: Path) -> None:
@@ -164,3 +203,24 @@ def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folde
         before, after = original(ids).logits[0], adopted.eval()(ids).logits[0]
     for index, name in enumerate(ours):
         assert after[index].item() == pytest.approx(before[theirs.index(name)].item(), abs=1e-6)
+
+
+def test_class_order_follows_the_numbers_when_the_config_lists_them_otherwise(folder: Path) -> None:
+    import json
+
+    import torch
+
+    from edgedistill.stages.teach import _adopt
+
+    file = folder / "teacher" / "config.json"
+    config = json.loads(file.read_text())
+    config["id2label"] = {"2": "positive", "0": "negative", "1": "neutral"}
+    config["label2id"] = {"positive": 2, "negative": 0, "neutral": 1}
+    file.write_text(json.dumps(config))
+    from transformers import AutoModelForSequenceClassification
+
+    original = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")
+    adopted = _adopt("AutoModelForSequenceClassification", folder / "teacher", ["negative", "neutral", "positive"]).eval()
+    ids = torch.tensor([[2, 7, 9, 3]])
+    with torch.no_grad():
+        assert torch.allclose(adopted(ids).logits, original(ids).logits)  # the data's order is the numbers' order: nothing moves

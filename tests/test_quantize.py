@@ -18,6 +18,8 @@ from edgedistill.spec import Candidate
 from edgedistill.stages import quantize
 from edgedistill.stages.quantize import Params, Tried
 
+ROWS = 1000  # validation rows of the planted candidates
+
 
 def params(latency_counts: bool) -> Params:
     return Params(
@@ -34,7 +36,8 @@ def params(latency_counts: bool) -> Params:
 
 def tried(scheme: str, size: int, score: float = 0.9, agreement: float = 1.0, latency: float | None = None) -> Tried:
     candidate = Candidate(scheme=scheme, bytes=size, score=score, agreement=agreement, latency_ratio=latency, chosen=False, reason="")
-    return Tried(candidate, Path(scheme), quantize._problem(candidate, 0.9, params(False)))
+    fp32, correct = (np.repeat([1.0, 0.0], [round(share * ROWS), ROWS - round(share * ROWS)]) for share in (0.9, score))
+    return Tried(candidate, Path(scheme), quantize._problem(agreement, correct, fp32, params(False)))
 
 
 def choose(rows: list[Tried], latency_counts: bool = False) -> tuple[str, dict[str, str]]:
@@ -55,17 +58,26 @@ def test_small_and_wrong_loses_when_it_agrees_too_little() -> None:
 
 
 def test_small_and_worse_loses_when_its_score_falls() -> None:
-    winner, reasons = choose([tried("worse", 50, score=0.88, agreement=0.98), tried("right", 100)])
+    winner, reasons = choose([tried("worse", 50, score=0.87, agreement=0.98), tried("right", 100)])
     assert winner == "right"
-    assert "0.8800 is more than 0.01 below fp32's 0.9000" in reasons["worse"]
+    assert "0.8700 is below fp32's 0.9000 by more than 0.01 and chance" in reasons["worse"]
+
+
+def test_small_wins_when_its_loss_may_be_chance() -> None:
+    """Two rows of a thousand beyond the limit: lost = 0.012, its deviation √(0.012·0.988/1000) = 0.0034, the bound 0.0063 < 0.01."""
+    assert choose([tried("small", 50, score=0.888, agreement=0.98), tried("right", 100)])[0] == "small"
 
 
 def test_faster_wins_among_the_near_when_this_machine_is_of_the_targets_kind() -> None:
     rows = [tried("slow", 100, latency=0.9), tried("fast", 105, latency=0.4), tried("fastest but large", 400, latency=0.1)]
     winner, reasons = choose(rows, latency_counts=True)
     assert winner == "fast"
-    assert reasons["slow"] == "lost: 0.9 × fp32's latency, fast has 0.4"
+    assert reasons["slow"] == "lost: 0.9524 × the bytes of fast and 0.9 × fp32's latency, where fast has 0.4"
     assert reasons["fastest but large"].startswith("lost: 3.81 × the bytes")
+
+
+def test_smallest_stays_when_another_is_faster_by_noise() -> None:
+    assert choose([tried("small", 100, latency=0.41), tried("near", 101, latency=0.39)], latency_counts=True)[0] == "small"
 
 
 def test_latency_says_nothing_when_the_target_is_another_kind_of_machine() -> None:

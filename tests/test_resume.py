@@ -61,10 +61,9 @@ def kill_when(folder: Path, store: Path, reached: Callable[[], bool], **environm
         running.wait()
 
 
-# the same program, only more eager to save: checkpoints every half second, shards of 64 rows (their sizes are no part of a training's result)
+# the same program, only more eager to save: a checkpoint every fifth of a second
 EAGER = """
 import sys
-from edgedistill.stages import label
 from edgedistill.training import checkpoint
 checkpoint.EVERY_S = 0.2
 from edgedistill.cli import main
@@ -104,6 +103,18 @@ def test_labels_equal_an_uninterrupted_run_when_killed_in_label(longer: Path, wh
     kept = next(store.glob("label/*/files/train-00000.npy"))
     assert kept.stat().st_mtime_ns == written
     assert digests(store) == whole
+
+
+def test_build_goes_on_when_killed_while_a_checkpoint_is_written(longer: Path, whole: dict[str, str]) -> None:
+    """A half-written checkpoint is a folder that ends in .part; the rerun clears it away and goes on from the whole one before."""
+    store = longer / "killed-in-checkpoint"
+    kill_when(longer, store, lambda: any(step.suffix != ".part" for step in store.glob("work/distil/*/files/resume/step-*")))
+    half = next(store.glob("work/distil/*/files/resume")) / "step-00000099.part"
+    half.mkdir(exist_ok=True)
+    (half / "model.safetensors").write_bytes(b"half")
+    build_json(longer, *WORDS, store=store)
+    assert digests(store) == whole
+    assert not list(store.rglob("*.part"))
 
 
 def test_training_goes_on_where_it_stopped_when_the_checkpoint_is_the_last_step(longer: Path, whole: dict[str, str]) -> None:

@@ -22,9 +22,10 @@ def test_interval_stays_within_0_and_1_when_all_are_right() -> None:
     assert low == pytest.approx(50 / (50 + 1.959964**2))  # Wilson's bound at p = 1 is n / (n + z²)
 
 
-def test_retention_interval_is_a_point_when_both_answer_alike() -> None:
-    rows = np.array([1.0, 0.0, 1.0, 1.0])
-    assert retention_interval(rows, rows, seed=0) == (1.0, 1.0)
+def test_retention_interval_is_the_rule_of_three_when_both_answer_alike() -> None:
+    """300 right of 400: a difference in 3 of 400 rows would have been missed one time in twenty, 3/400 ÷ 0.75 = 0.01 of the score."""
+    rows = np.array([1.0] * 300 + [0.0] * 100)
+    assert retention_interval(rows, rows, seed=0) == (0.99, 1.01)
 
 
 def test_retention_interval_is_near_the_delta_method_when_rows_are_many() -> None:

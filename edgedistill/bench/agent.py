@@ -114,9 +114,15 @@ def timed(session: Any, one: dict[str, Any]) -> float:
 
 
 def resident_mib(field: str) -> float:
-    """A line of /proc/self/status in MiB; the kernel's own counters, no polling."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        line = next(line for line in file if line.startswith(field))
+    """A line of /proc/self/status in MiB; the kernel's own counters, no polling. Elsewhere than on Linux the high-water mark stands for both."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            line = next(line for line in file if line.startswith(field))
+    except OSError:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 1024  # macOS counts bytes
     return int(line.split()[1]) / 1024
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgedistill import plugins, runtime
 from edgedistill.bundle.lineage import student_files, teacher_files
-from edgedistill.bundle.reader import Bundle
+from edgedistill.bundle.reader import Bundle, check_model
 from edgedistill.cache import digest_file
 from edgedistill.errors import DeviceError, EdgedistillError, IntegrityError, StageError
 from edgedistill.progress import Progress
@@ -50,6 +50,7 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
 
     Raises IntegrityError when a subject answers wrongly (then it has no latency), StageError when one crashes, DeviceError when one hangs.
     """
+    check_model(bundle)
     transport = plugins.load("devices", device)
     rows = _rows(bundle, store, MODES[mode], threads, progress)
     before = transport.facts()
@@ -63,7 +64,7 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.path.resolve()),
         "bundle_sha256": digest_file(bundle.path / "manifest.json"),
         "name": bundle.manifest["name"],
         "target": bundle.manifest["target"],

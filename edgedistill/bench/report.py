@@ -75,6 +75,10 @@ def _notes(manifest: Mapping[str, Any], history: Mapping[str, Any], bench: Mappi
         notes.append(
             f"Latency and memory were measured on {where['cpu']} ({where['arch']}); they are no evidence about {arch}, where they are unmeasured."
         )
+    if max(where["load_1min"], where["load_1min_after"] - 1) > 0.75 * where["cores"]:  # the measurement itself is a load of one
+        notes.append(
+            f"Weak: the machine was busy with other work (load {where['load_1min']} on {where['cores']} cores). Measure again when it is idle."
+        )
     for name, ratio in bench["ratios"].items():
         low, high = ratio["interval"]
         spread = f"95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread(s), processes in turns"

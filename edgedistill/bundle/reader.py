@@ -18,6 +18,26 @@ from edgedistill.errors import IntegrityError
 
 SCHEMAS = ("edgedistill.bundle/1",)
 SUMS = "SHA256SUMS"
+MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for granted
+    "name": str,
+    "target": str,
+    "task": str,
+    "metric": str,
+    "n_test": int,
+    "model": dict,
+    "inputs": list,
+    "text": dict,
+    "labels": list,
+    "scores": dict,
+    "intervals": dict,
+    "agreement": dict,
+    "bytes": dict,
+    "retention_interval": list,
+    "verdicts": list,
+    "lineage": dict,
+    "profile": dict,
+    "files": dict,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +59,8 @@ class Bundle:
 
     def document(self, name: str) -> dict[str, Any]:
         """One of the bundle's JSON files."""
-        return _read_json(self.path / name)
+        document: dict[str, Any] = _read_json(self.path / name)
+        return document
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -49,6 +70,11 @@ def open_bundle(path: Path) -> Bundle:
     manifest = _read_json(path / "manifest.json")
     if manifest.get("schema") not in SCHEMAS:
         raise IntegrityError(f"{path / 'manifest.json'} has the schema {manifest.get('schema')!r}; known: {', '.join(SCHEMAS)}")
+    hollow = [name for name, kind in MANIFEST.items() if not isinstance(manifest.get(name), kind)]
+    if hollow:
+        raise IntegrityError(f"{path / 'manifest.json'} is damaged: without a sound {', '.join(hollow)}")
+    if manifest["task"] not in plugins.names("tasks"):
+        raise IntegrityError(f"{path / 'manifest.json'} is of the task '{manifest['task']}', which this edgedistill does not know")
     for name in manifest["files"]:
         _check_inside(path, name)
     return Bundle(path=path, manifest=manifest)
@@ -70,6 +96,13 @@ def run_model(
     )
 
 
+def check_model(bundle: Bundle) -> None:
+    """Raise IntegrityError when the model or its golden cases are not the packed ones: what is measured must be what was checked."""
+    for name in ("model.onnx", "golden.json", "tokenizer.json"):
+        if not (bundle.path / name).is_file() or digest_file(bundle.path / name) != bundle.manifest["files"].get(name, {}).get("sha256"):
+            raise IntegrityError(f"{bundle.path / name} is not the file that was packed", hint=f"edgedistill verify {bundle.path}")
+
+
 def verify(path: Path) -> list[str]:
     """Every check of a bundle, as sentences: digests, nothing missing or added, the model loads, the golden answers come out.
 
@@ -77,7 +110,7 @@ def verify(path: Path) -> list[str]:
     """
     digests = _digests(path)
     faults = [fault for name, digest in digests.items() if (fault := _file_fault(path, name, digest))]
-    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_symlink() or not file.is_dir()}
     faults += [f"{path / name}: not in {SUMS}" for name in sorted(found - digests.keys() - {SUMS})]
     if faults:
         raise IntegrityError("\n".join(faults), hint="pull or build the bundle again")
@@ -85,6 +118,8 @@ def verify(path: Path) -> list[str]:
     listed = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
     if listed != {name: digest for name, digest in digests.items() if name != "manifest.json"}:
         raise IntegrityError(f"{path / 'manifest.json'} and {path / SUMS} name different files or digests")
+    if _read_json(path / "labels.json", list) != bundle.labels:
+        raise IntegrityError(f"{path / 'manifest.json'} and {path / 'labels.json'} name different classes")
     worst = _golden_difference(bundle)
     return [
         f"{len(digests)} files are what {SUMS} says",
@@ -137,9 +172,11 @@ def _golden_difference(bundle: Bundle) -> float:
     return worst
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path, kind: type = dict) -> Any:
     try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IntegrityError(f"{file} cannot be read: {error}") from error
+    if not isinstance(document, kind):
+        raise IntegrityError(f"{file} is damaged: a JSON {kind.__name__} was expected")
     return document

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgedistill import config, pipeline, plugins
 from edgedistill.cache import Store, digest_file, write_json
+from edgedistill.devices import local
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
 from edgedistill.progress import Progress, Tell, drawn
@@ -83,7 +84,7 @@ def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequen
 
 def _warn_if_busy(tell: Tell) -> None:
     """Training threads spin while they wait for each other; beside another busy job that costs most of the speed (benchmarks/LOG.md)."""
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    load, cores = os.getloadavg()[0], local.cores()
     if load > 0.75 * cores and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}:
         advice = "GOMP_SPINCOUNT=3000 in the environment trains twice as fast beside another job"
         Progress(tell, "build").warn(f"this machine is busy (load {load:.1f} on {cores} cores): {advice}")

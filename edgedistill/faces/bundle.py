@@ -6,12 +6,12 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edgedistill import plugins
 from edgedistill.bundle import reader
 from edgedistill.cache import write_json
-from edgedistill.errors import ConfigError, nearest
+from edgedistill.errors import ConfigError, DataError, nearest
 from edgedistill.faces import print_json
 from edgedistill.progress import Progress, drawn
 
@@ -46,6 +46,17 @@ def predict(path: Path, texts: Sequence[str], *, as_json: bool) -> None:
         print(f"{one['label']}\t{one['probability']:.4f}\t{one['text']}")
 
 
+def lines(stream: BinaryIO) -> list[str]:
+    """The lines of standard input. Raises DataError naming the line whose bytes are not UTF-8."""
+    found = []
+    for number, line in enumerate(stream, 1):
+        try:
+            found.append(line.decode("utf-8").rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"standard input line {number}: not UTF-8 at byte {error.start}", hint="iconv -f latin1 -t utf-8") from error
+    return found
+
+
 def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, store: Path, *, as_json: bool) -> None:
     """Measure and print a table; with `out`, also write the document and the report."""
     from edgedistill.bench.measure import MODES, measure
@@ -53,10 +64,11 @@ def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, st
     if mode not in MODES:
         raise ConfigError(f"unknown mode '{mode}'", hint=nearest(mode, MODES))
     bundle = _open(path)
+    if out is not None:
+        _folder(out)  # before the minutes of measuring
     with drawn() as tell:
         document = measure(bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "bench.json", document)
         (out / "report.md").write_text(_render(bundle, document, "md"), encoding="utf-8")
         (out / "report.html").write_text(_render(bundle, document, "html"), encoding="utf-8")
@@ -80,7 +92,11 @@ def report(result: Path, form: str, out: Path | None) -> None:
     if out is None:
         print(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        _folder(out.parent)
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
         print(out)
 
 
@@ -92,6 +108,13 @@ def verify(path: Path, *, as_json: bool) -> None:
         return
     for sentence in sentences:
         print(f"ok: {sentence}")
+
+
+def _folder(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {place}: cannot be made a folder: {error.strerror}") from error
 
 
 def _existing(path: Path) -> Path:
@@ -111,7 +134,8 @@ def _read_bench(file: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    whole = isinstance(document, dict) and document.get("schema") == SCHEMA and document.keys() >= BENCH_KEYS
+    if not whole:
         raise ConfigError(f"{file} is not an {SCHEMA} document", hint="edgedistill bench BUNDLE --out DIR writes one")
     return document
 
@@ -138,4 +162,5 @@ def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
         )
 
 
+BENCH_KEYS = {"bundle", "environment", "measurements", "ratios", "absent", "threads"}
 COLUMNS = {"load_ms": 9, "first_ms": 10, "peak_mib": 10}

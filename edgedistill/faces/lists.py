@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import platform
 import sys
 import tomllib
@@ -14,6 +13,7 @@ from typing import Any
 
 from edgedistill import config, plugins
 from edgedistill.cache import Store
+from edgedistill.devices import local
 from edgedistill.errors import ConfigError, IntegrityError
 from edgedistill.faces import print_json
 from edgedistill.spec import Target, plain
@@ -79,7 +79,7 @@ def _show_one(family: str, name: str, as_json: bool) -> None:
         if name not in plugins.names(family):
             plugins.load(family, name)
         text = _docstring(family, name)
-        document = {"schema": f"edgedistill.{family.removesuffix('s')}/1", "name": name, "text": text}
+        document = {"schema": f"edgedistill.{plugins.singular(family)}/1", "name": name, "text": text}
     if as_json:
         print_json(document)
     else:
@@ -107,7 +107,7 @@ def doctor(*, as_json: bool) -> None:
     """Print what is here and what is missing."""
     groups = {"base": BASE, "build": BUILD, "report": REPORT, "default recipe": tuple(DEFAULT_RECIPE)}
     found = {group: {name: _version(name) for name in packages} for group, packages in groups.items()}
-    machine = {"os": platform.system().lower(), "arch": platform.machine(), "cores": len(os.sched_getaffinity(0)), "python": sys.version.split()[0]}
+    machine = {"os": platform.system().lower(), "arch": platform.machine(), "cores": local.cores(), "python": sys.version.split()[0]}
     providers = _providers()
     if as_json:
         print_json({"schema": "edgedistill.doctor/1", "machine": machine, "packages": found, "providers": providers})

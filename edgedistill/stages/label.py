@@ -19,7 +19,7 @@ from edgedistill.stages._splits import read_split
 from edgedistill.training import models
 
 VERSION = 1
-TOOLS = ("torch", "transformers", "tokenizers")
+TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
 SHARD = 4096  # rows: about ten seconds of a small teacher on two cores, which is what a kill can cost
 SPLITS = ("train", "transfer")
 

@@ -21,7 +21,7 @@ from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import needs_files
 from edgedistill.stages._splits import NO_LABEL, SPLITS, write_split
 
-VERSION = 2  # 2: sentences keep their closing quote
+VERSION = 3  # 3: shares are of all rows
 TOOLS = ("scikit-learn",)
 
 
@@ -51,8 +51,8 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
     """Write the five splits and the class names."""
     skipped: list[str] = []
-    rows, repeats = _unique(_read(params.data, inputs.places["data"], skipped))
-    progress.note(f"{len(rows)} labelled rows, {repeats} repeats dropped")
+    rows, dropped = _unique(_read(params.data, inputs.places["data"], skipped))
+    progress.note(f"{len(rows)} labelled rows; dropped {dropped['repeats']} repeats and {dropped['contradictions']} that contradict each other")
     parts = _split(params, inputs.places, rows, skipped)
     names = sorted({row.label for row in parts["train"]}, key=_natural)
     _check_classes(params.data, parts, names)
@@ -67,7 +67,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     return {
         "rows": {name: len(part) for name, part in parts.items()} | {"transfer": len(transfer)},
         "classes": counts,
-        "repeats": repeats,
+        **dropped,
         "skipped": skipped,
     }
 
@@ -90,18 +90,19 @@ def _normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _unique(rows: Iterable[Row]) -> tuple[list[Row], int]:
-    """The first row of each text, and how many repeats there were; a text under two labels is dropped whole, because nobody knows which is right."""
-    first: dict[str, Row | None] = {}
-    count = 0
+def _unique(rows: Iterable[Row]) -> tuple[list[Row], dict[str, int]]:
+    """The first row of each text; a text under two labels is dropped whole, because nobody knows which is right. And how many went why."""
+    first: dict[str, Row] = {}
+    count: Counter[str] = Counter()
+    torn: set[str] = set()
     for row in rows:
-        count += 1
         key = _normal(row.text)
-        earlier = first.setdefault(key, row)
-        if earlier is not None and earlier.label != row.label:
-            first[key] = None
-    kept = [row for row in first.values() if row is not None]
-    return kept, count - len(kept)
+        count[key] += 1
+        if first.setdefault(key, row).label != row.label:
+            torn.add(key)
+    kept = [row for key, row in first.items() if key not in torn]
+    contradictions = sum(count[key] for key in torn)
+    return kept, {"repeats": count.total() - contradictions - len(kept), "contradictions": contradictions}
 
 
 def _natural(label: str) -> tuple[int, float, str]:
@@ -115,6 +116,7 @@ def _natural(label: str) -> tuple[int, float, str]:
 def _split(params: Params, places: Mapping[str, str], rows: list[Row], skipped: list[str]) -> dict[str, list[Row]]:
     """Train, validation and test: files of their own where the recipe names them, else a stratified draw. No text is in two of them."""
     _check_strata(params.data, rows)
+    total = len(rows)
     parts: dict[str, list[Row]] = {}
     for name in ("test", "validation"):
         size = getattr(params.data, name)
@@ -123,13 +125,14 @@ def _split(params: Params, places: Mapping[str, str], rows: list[Row], skipped: 
             held = {_normal(row.text) for row in parts[name]}
             rows = [row for row in rows if _normal(row.text) not in held]
         else:
-            rows, parts[name] = _draw(params.data, name, rows, size, params.seed)
+            wanted = size if isinstance(size, int) else max(1, round(size * total))  # a share of all rows, not of what the test split left
+            rows, parts[name] = _draw(params.data, name, rows, wanted, params.seed)
     if not rows:
         raise DataError(f"{params.data.source}: no training row is left after the test and validation rows are taken", hint="make them smaller")
     return {"train": rows} | parts
 
 
-def _draw(spec: Data, name: str, rows: Sequence[Row], size: int | float, seed: int) -> tuple[list[Row], list[Row]]:
+def _draw(spec: Data, name: str, rows: Sequence[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:
     from sklearn.model_selection import train_test_split
 
     try:
@@ -145,12 +148,12 @@ def _check_strata(spec: Data, rows: Sequence[Row]) -> None:
         found = f"all {len(rows)} rows have the label '{next(iter(counts))}'" if counts else "there is no row"
         raise DataError([Fault(spec.source, f"{found} in column '{spec.label}'; a classifier needs two classes")])
     needed = 1 + sum(not isinstance(size, str) for size in (spec.test, spec.validation))
-    rare = [label for label, count in counts.items() if count < needed]
+    rare = [label for label, count in counts.items() if count < needed][:10]
     lines = {row.label: row.line for row in rows if row.label in rare}
     if rare:
         what = "{} row(s) in class '{}', the last in line {}: every class needs at least {} (one for each split)"
         raise DataError(
-            Fault(spec.source, what.format(counts[label], label, lines[label], needed), "add rows, or drop the class with data.where")
+            Fault(spec.source, what.format(counts[label], label, lines[label], needed), "add rows, or leave that class out of the file")
             for label in rare
         )
 

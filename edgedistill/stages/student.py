@@ -16,7 +16,7 @@ from edgedistill.stages import needs_files
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
-VERSION = 1
+VERSION = 2  # 2: a vocabulary is filled up to its size
 TOOLS = ("torch", "transformers", "tokenizers")
 
 
@@ -26,7 +26,6 @@ class Params:
 
     task: str
     student: Student
-    max_length: int
     seed: int
 
 
@@ -35,17 +34,9 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     method = plugins.load("students", params.student.method)
     place = places["teacher"]
     unreadable = place.startswith("hub:") or models.folder_faults("", Path(place))
-    faults: list[Fault] = [] if unreadable else method.faults(params.student, _config(Path(place)))
+    faults: list[Fault] = [] if unreadable else method.faults(params.student, models.full_config(Path(place)))
     own = places.get("student", "hub:")
     return faults + ([] if own.startswith("hub:") else models.folder_faults("student.model", Path(own)))
-
-
-def _config(folder: Path) -> Mapping[str, Any]:
-    """The teacher's config with its family's defaults: a config.json leaves out what equals them."""
-    from transformers import AutoConfig
-
-    config: dict[str, Any] = AutoConfig.from_pretrained(folder).to_dict()
-    return config
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:

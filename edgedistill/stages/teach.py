@@ -15,7 +15,7 @@ from edgedistill.stages import needs_files
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
-VERSION = 1
+VERSION = 2  # 2: classes by the number in id2label; a backbone needs [teach]
 TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
 
 
@@ -30,9 +30,12 @@ class Params:
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
-    """The teacher is a model folder with weights that are safe to load."""
+    """The teacher is a model folder with weights that are safe to load, and long enough for the texts."""
     place = places["teacher"]
-    return [] if place.startswith("hub:") else models.folder_faults("teacher.model", Path(place))
+    if place.startswith("hub:"):
+        return []
+    faults = models.folder_faults("teacher.model", Path(place))
+    return faults or models.length_faults(models.full_config(Path(place)), params.max_length)
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
@@ -41,6 +44,9 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     labels = class_names(inputs["prepare"].path)
     folder = models.resolve(inputs.places["teacher"])
     tokenizer = models.load_tokenizer(folder)
+    pieces, rows = tokenizer.get_vocab_size(), models.full_config(folder)["vocab_size"]
+    if pieces > rows:
+        raise ConfigError([Fault("teacher.model", f"its tokenizer has {pieces} pieces, its embeddings {rows} rows")])
     curves: dict[str, Any] = {}
     if params.schedule is None:
         model = _adopt(task.AUTO_CLASS, folder, labels)
@@ -61,14 +67,14 @@ def ensures(out: Path) -> None:
 
 def _adopt(auto_class: str, folder: Path, labels: Sequence[str]) -> Any:
     """The teacher with the outputs of its head put into the order of the data's classes."""
-    config = models.read_config(folder)
-    theirs = config.get("id2label") or {str(index): f"LABEL_{index}" for index in range(2)}  # transformers writes none for two unnamed classes
+    named = models.full_config(folder)["id2label"]
+    theirs = [str(named[index]) for index in sorted(named, key=int)]  # JSON's order is the writer's
     count = len(theirs)
     if count != len(labels):
-        what = f"has {count} classes ({', '.join(map(str, theirs.values()))}), the data {len(labels)} ({', '.join(labels)})"
+        what = f"has {count} classes ({', '.join(theirs)}), the data {len(labels)} ({', '.join(labels)})"
         raise ConfigError([Fault("teacher.model", what, "add [teach] to fine-tune a fresh head on the data's classes")])
     model = models.load_model(auto_class, folder)
-    order = _order(list(theirs.values()), labels)
+    order = _order(theirs, labels)
     if order != list(range(count)):
         _permute_head(model, order)
     return model
@@ -105,7 +111,7 @@ def _fine_tune(
     import torch
 
     torch.manual_seed(params.seed)  # the fresh head is drawn from it
-    model = models.load_model(task.AUTO_CLASS, folder, num_labels=len(labels), ignore_mismatched_sizes=True)
+    model = models.load_model(task.AUTO_CLASS, folder, fresh_head=True, num_labels=len(labels), ignore_mismatched_sizes=True)
     train = read_split(inputs["prepare"].path, "train")
     validation = read_split(inputs["prepare"].path, "validation")
     material = Material.of(task, tokenizer, train, validation, None, params.max_length)

@@ -29,7 +29,9 @@ class Trimmed:
 
 
 def trim(tokenizer: Tokenizer, texts: Sequence[str], size: int) -> Trimmed:
-    """At most `size` pieces, those that serve `texts` best, in the old order; pieces that no text uses are not kept to fill up.
+    """The `size` pieces that serve `texts` best, in the old order; where the texts use fewer, the tokenizer's first ones fill up.
+
+    A trained vocabulary is roughly in the order of frequency, so the filling serves texts that nobody has seen yet.
 
     Raises ConfigError when the tokenizer is not WordPiece, or when `size` is less than the pieces that must stay.
     """
@@ -71,7 +73,7 @@ def _choose(spec: Mapping[str, Any], names: Mapping[int, str], usage: Counter[in
     must = {old for old, piece in names.items() if piece in special or len(piece.removeprefix(prefix)) == 1}
     if size < len(must):
         raise ConfigError(f"student.vocabulary: {size} is too few, {len(must)} special tokens and single characters must stay")
-    wanted = sorted(usage.keys() - must, key=lambda old: (-usage[old], old))
+    wanted = sorted(names.keys() - must, key=lambda old: (-usage[old], old))
     return tuple(sorted(must | set(wanted[: size - len(must)])))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from edgedistill.errors import ConfigError, Fault
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "model.pth")
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
 
 def folder_faults(where: str, folder: Path) -> list[Fault]:
@@ -20,7 +21,9 @@ def folder_faults(where: str, folder: Path) -> list[Fault]:
     if "config.json" not in names:
         return [Fault(where, f"{folder} is not a model: it has no config.json", "save_pretrained writes the whole folder")]
     if any(name.endswith(".safetensors") for name in names):
-        return []
+        if names & set(TOKENIZERS):
+            return []
+        return [Fault(where, f"{folder} has no tokenizer ({', '.join(TOKENIZERS)})", "save the model's tokenizer into the same folder")]
     pickles = sorted(names & set(PICKLES))
     if pickles:
         what = f"{folder} has its weights only as a pickle ({pickles[0]}), and unpickling runs whatever code the file holds"
@@ -36,7 +39,28 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         config: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ConfigError(f"{folder / 'config.json'} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{folder / 'config.json'} is not a JSON object")
     return config
+
+
+def full_config(folder: Path) -> Mapping[str, Any]:
+    """The config with its family's defaults: a config.json leaves out what equals them. Raises ConfigError when transformers does not know it."""
+    from transformers import AutoConfig
+
+    read_config(folder)
+    try:
+        config: dict[str, Any] = AutoConfig.from_pretrained(folder).to_dict()
+    except Exception as error:  # transformers raises ValueError, KeyError, OSError and its validators' own
+        raise ConfigError(f"{folder / 'config.json'} is not a config that transformers can use: {error}") from error
+    return config
+
+
+def length_faults(config: Mapping[str, Any], max_length: int) -> list[Fault]:
+    """A text may not be longer than the model has positions; RoBERTa's kind keeps the first of them for padding."""
+    positions = config.get("max_position_embeddings", max_length)
+    room = positions - (2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0)
+    return [Fault("data.max_length", f"{max_length} tokens, but the teacher has positions for {room}")] if max_length > room else []
 
 
 def resolve(place: str) -> Path:
@@ -52,10 +76,10 @@ def resolve(place: str) -> Path:
         raise ConfigError(f"{place} cannot be had from the hub: {error}", hint="give a local folder, or set HF_HOME to a filled cache") from error
 
 
-def load_model(auto_class: str, folder: Path, **options: Any) -> Any:
+def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **options: Any) -> Any:
     """A transformers model by the name of its auto class, in eager attention (the only form whose export fuses).
 
-    Raises ConfigError when the folder does not hold such a model.
+    Raises ConfigError when the folder does not hold such a model; weights may be missing only where a `fresh_head` is to be trained.
     """
     import transformers
 
@@ -65,9 +89,15 @@ def load_model(auto_class: str, folder: Path, **options: Any) -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        return getattr(transformers, auto_class).from_pretrained(folder, attn_implementation="eager", use_safetensors=True, **options)
+        auto = getattr(transformers, auto_class)
+        model, loading = auto.from_pretrained(folder, attn_implementation="eager", use_safetensors=True, output_loading_info=True, **options)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and safetensors' own error here
         raise ConfigError(f"{folder} cannot be loaded as {auto_class}: {error}") from error
+    missing = sorted(loading["missing_keys"])
+    if missing and not fresh_head:
+        what = f"{folder} has no weights for {', '.join(missing[:4])}: it is a backbone that does not know the task"
+        raise ConfigError(what, hint="add [teach] to fine-tune it on the data's classes")
+    return model
 
 
 def load_tokenizer(folder: Path) -> Any:
