@@ -38,7 +38,7 @@ def load_bundle(path: str | Path) -> Bundle:
 
 def bench(bundle: Bundle, *, device: str = "local", mode: str = "quick", threads: int = 1, store: Path = STORE) -> dict[str, Any]:
     """Measure a bundle beside its teacher: one `edgedistill.bench/1` document."""
-    from edgedistill.bench.measure import measure
+    from edgedistill.measure.run import measure
     from edgedistill.progress import Progress, drawn
 
     with drawn() as tell:

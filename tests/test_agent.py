@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedistill.bench.measure import AGENT
+from edgedistill.measure.run import AGENT
 from edgedistill.devices import local
 
 

@@ -179,7 +179,10 @@ def test_room_is_named_when_texts_may_be_longer_than_the_teachers_positions(fold
 
 
 def test_extra_is_named_when_training_packages_are_missing(folder: Path) -> None:
-    code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; from edgedistill.cli import main; sys.argv = ['edgedistill', 'build', '-t', 'linux-x64']; main()"
+    code = (
+        "import sys; sys.modules['transformers'] = sys.modules['torch'] = None\n"
+        "from edgedistill.cli import main; sys.argv = ['edgedistill', 'build', '-t', 'linux-x64']; main()"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "edgedistill[build]" in done.stderr

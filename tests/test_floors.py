@@ -19,7 +19,7 @@ FLOORS = (
     frozenset({"config", "plugins", "cache", "progress", "runtime"}),
     LEAVES,
     frozenset({"stages"}),
-    frozenset({"pipeline", "bench", "bundle"}),
+    frozenset({"pipeline", "measure", "bundle"}),
     frozenset({"__init__", "__main__", "api", "cli", "faces", "init", "recipes"}),
 )
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
@@ -148,7 +148,7 @@ print(*sorted({set(HEAVY)!r} & sys.modules.keys()))
         ("losses.kl", "from edgedistill.tasks.text_classification import feeds", ["tasks.text_classification.feeds"]),
         ("losses.kl", "from .. import tasks", ["tasks"]),
         ("losses.kl", "class A:\n    def f(self):\n        import edgedistill.training.loop", ["training.loop"]),
-        ("stages.distil", "if TYPE_CHECKING:\n    from edgedistill.bench import measure", ["bench.measure"]),
+        ("stages.distil", "if TYPE_CHECKING:\n    from edgedistill.measure import run", ["measure.run"]),
         ("losses.kl", "from edgedistill.losses import Batch\nfrom edgedistill import spec, plugins\nimport torch", []),
         ("faces.build", "from edgedistill import cli, stages, training", []),
     ],

@@ -64,6 +64,8 @@ def test_public_names_are_these_when_imported() -> None:
     import edgedistill
 
     assert sorted(edgedistill.__all__) == ["bench", "build", "load_bundle"]
+    for module in (Path(edgedistill.__file__).parent).iterdir():
+        assert module.stem not in edgedistill.__all__, "a submodule of that name would take the function's place once it is imported"
     assert all(callable(getattr(edgedistill, name)) for name in edgedistill.__all__)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgedistill.bench.measure import _ratio
+from edgedistill.measure.run import _ratio
 from edgedistill.stages.check import interval, retention_interval
 from edgedistill.tasks import text_classification as task
 

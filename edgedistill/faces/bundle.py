@@ -59,7 +59,7 @@ def lines(stream: BinaryIO) -> list[str]:
 
 def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, store: Path, *, as_json: bool) -> None:
     """Measure and print a table; with `out`, also write the document and the report."""
-    from edgedistill.bench.measure import MODES, measure
+    from edgedistill.measure.run import MODES, measure
 
     if mode not in MODES:
         raise ConfigError(f"unknown mode '{mode}'", hint=nearest(mode, MODES))
@@ -128,7 +128,7 @@ def _open(path: Path) -> reader.Bundle:
 
 
 def _read_bench(file: Path) -> dict[str, Any]:
-    from edgedistill.bench.measure import SCHEMA
+    from edgedistill.measure.run import SCHEMA
 
     try:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def _read_bench(file: Path) -> dict[str, Any]:
 
 
 def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str) -> str:
-    from edgedistill.bench.report import make_report
+    from edgedistill.measure.report import make_report
 
     text: str = plugins.load("formats", form).render(make_report(bundle, document))
     return text
