@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedistill.measure.run import AGENT
 from edgedistill.devices import local
+from edgedistill.measure.run import AGENT
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_imports_go_down_when_read_from_the_source(module: str) -> None:
 
 
 def test_agent_imports_nothing_of_ours_when_it_runs_on_a_device() -> None:
-    assert ours(source("bench.agent"), "bench.agent") == set()
+    assert ours(source("measure.agent"), "measure.agent") == set()
 
 
 def test_stages_do_not_call_each_other_when_they_share_only_tools() -> None:
@@ -126,7 +126,7 @@ def test_heavy_libraries_load_at_import_only_on_their_floor() -> None:
 def test_faces_load_no_heavy_library_when_imported() -> None:
     parts = FLOORS[0] | FLOORS[1] | FLOORS[4] | FLOORS[5]
     light = [module.removesuffix(".__init__") for module in MODULES if part_of(module) in parts and not module.startswith("__")]
-    assert {"cli", "pipeline", "faces.build", "bundle.reader", "bench.measure"} <= set(light)
+    assert {"cli", "pipeline", "faces.build", "bundle.reader", "measure.run"} <= set(light)
     script = f"""
 import sys
 from importlib import import_module

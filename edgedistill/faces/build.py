@@ -124,9 +124,9 @@ def _document(done: pipeline.Done) -> dict[str, Any]:
 
 def _report(done: pipeline.Done, store_dir: Path, tell: Tell) -> Path:
     """The report's page. It is written once for each bundle: its measurements are of this machine and do not go into a key."""
-    from edgedistill.measure.run import measure
-    from edgedistill.measure.report import make_report
     from edgedistill.bundle.reader import open_bundle
+    from edgedistill.measure.report import make_report
+    from edgedistill.measure.run import measure
 
     folder = store_dir / "reports" / done.bundle.name
     page = folder / "report.html"
