@@ -9,7 +9,7 @@ from typing import Any
 from edgedistill.bundle.reader import Bundle
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
 
-TITLES = {"teacher": "Teacher, fp32", "student": "Student, fp32", "control": "Control: the student without a teacher, fp32", "bundle": "Bundle"}
+TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "bundle": "quantised"}
 
 
 def make_report(bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]] = ()) -> Report:
@@ -19,7 +19,7 @@ def make_report(bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence
     return Report(
         name=manifest["name"],
         target=manifest["target"],
-        bundle=str(bundle.path),
+        bundle=str(bundle.path.resolve()),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=manifest["task"],
         metric=manifest["metric"],
@@ -45,7 +45,7 @@ def _subjects(manifest: Mapping[str, Any]) -> tuple[Subject, ...]:
     return tuple(
         Subject(
             name=name,
-            title=f"{title}, {manifest['model']['scheme']}" if name == "bundle" else title,
+            title=manifest["model"]["scheme"] if name == "bundle" else title,
             bytes=manifest["bytes"][name],
             score=manifest["scores"][name],
             interval=tuple(manifest["intervals"][name]),
