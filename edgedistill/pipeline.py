@@ -104,7 +104,10 @@ def _walk(step: Step, made: Mapping[str, Artifact], store: Store, tell: Tell) ->
     progress.begin()
     try:
         artifact = store.fill(step, run)
-    except (EdgedistillError, KeyboardInterrupt):
+    except EdgedistillError:
+        raise
+    except KeyboardInterrupt:
+        progress.warn("stopped; the same command goes on from here")
         raise
     except ImportError as error:
         raise _not_installed(step.stage, error) from error

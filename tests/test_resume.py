@@ -105,6 +105,21 @@ def test_labels_equal_an_uninterrupted_run_when_killed_in_label(longer: Path, wh
     assert digests(store) == whole
 
 
+def test_message_says_how_to_go_on_when_interrupted(longer: Path) -> None:
+    store = longer / "interrupted"
+    command = [sys.executable, "-m", "edgedistill", "build", *WORDS, "--store", str(store)]
+    settings = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(command, cwd=longer, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not list(store.glob("work/teach/*/files/resume/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, story = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped; the same command goes on from here" in story
+    assert "Traceback" not in story
+
+
 def test_build_goes_on_when_killed_while_a_checkpoint_is_written(longer: Path, whole: dict[str, str]) -> None:
     """A half-written checkpoint is a folder that ends in .part; the rerun clears it away and goes on from the whole one before."""
     store = longer / "killed-in-checkpoint"
