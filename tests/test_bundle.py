@@ -33,6 +33,20 @@ def rewrite_sums(bundle: Path) -> None:
     (bundle / "SHA256SUMS").write_text("".join(lines))
 
 
+def replace_file(bundle: Path, name: str, content: str) -> None:
+    """Another content under a digest that fits, as one who means harm would leave it."""
+    (bundle / name).write_text(content)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"][name]["sha256"] = sha256(content.encode()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def plant_wrong_golden(bundle: Path) -> None:
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden["cases"][0]["logits"][0] += 1.0
+    replace_file(bundle, "golden.json", json.dumps(golden))
+
+
 def test_list_of_files_is_the_bundles_when_built(built: dict[str, Any]) -> None:
     assert sorted(file.name for file in Path(built["bundle"]).iterdir()) == sorted([*FILES, "SHA256SUMS"])
 
@@ -76,23 +90,13 @@ def test_verify_exits_6_when_a_file_is_a_link(bundle: Path, tmp_path: Path) -> N
 
 
 def test_verify_exits_6_when_the_model_answers_differently_though_digests_fit(bundle: Path) -> None:
-    golden = json.loads((bundle / "golden.json").read_text())
-    golden["cases"][0]["logits"][0] += 1.0
-    (bundle / "golden.json").write_text(json.dumps(golden))
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"]["golden.json"]["sha256"] = sha256((bundle / "golden.json").read_bytes()).hexdigest()
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    plant_wrong_golden(bundle)
     rewrite_sums(bundle)
     assert "answers differently" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
 
 
 def test_bench_exits_6_and_gives_no_latency_when_answers_are_wrong(bundle: Path) -> None:
-    golden = json.loads((bundle / "golden.json").read_text())
-    golden["cases"][0]["logits"][0] += 1.0
-    (bundle / "golden.json").write_text(json.dumps(golden))
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"]["golden.json"]["sha256"] = sha256((bundle / "golden.json").read_bytes()).hexdigest()
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    plant_wrong_golden(bundle)
     done = run_cli("bench", str(bundle), "--mode", "smoke", "--json", cwd=bundle, check=6)
     assert done.stdout == ""
 
@@ -125,9 +129,6 @@ def test_predict_exits_6_when_the_manifest_is_hollow(bundle: Path, document: str
 
 
 def test_verify_exits_6_when_the_classes_differ_between_files(bundle: Path) -> None:
-    (bundle / "labels.json").write_text('["negative"]')
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"]["labels.json"]["sha256"] = sha256((bundle / "labels.json").read_bytes()).hexdigest()
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    replace_file(bundle, "labels.json", '["negative"]')
     rewrite_sums(bundle)
     assert "different classes" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
