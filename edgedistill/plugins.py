@@ -14,7 +14,6 @@ from types import ModuleType
 from edgedistill.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).parent
-FAMILIES = ("tasks", "data", "losses", "students", "exporters", "quantizers", "devices", "formats", "stages")
 
 
 def singular(family: str) -> str:

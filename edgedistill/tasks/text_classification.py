@@ -19,7 +19,6 @@ METRIC = "accuracy"
 AUTO_CLASS = "AutoModelForSequenceClassification"
 TRAINING_LOSS = "ce"  # what a backbone is fine-tuned with before it teaches
 INPUTS = ("input_ids", "attention_mask")
-SUMMARY = "one of two or more classes for a single text"
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
