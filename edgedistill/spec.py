@@ -24,14 +24,20 @@ class Data(Noun):
     """Labelled rows: where they are, which columns matter, what is held out.
 
     `source` is a file (csv, tsv, jsonl, parquet, txt, each also .gz), a folder saved by `datasets`, `package:NAME/FILE` for a file of an
-    installed package, or `hub:OWNER/NAME[@REVISION]`. `test` and `validation` are a number of rows, a share below 1, or a file of their own.
+    installed package, or `hub:OWNER/NAME[@REVISION]`. `columns` names the columns of a file without a header. What `text`, `pair` and `label`
+    mean is the task's to say: a second sentence, a question, tags. `separator` stands between the labels of a row that has several.
+    `rows` draws that many. `test` and `validation` are a number of rows, a share below 1, or a file of their own.
     """
 
     source: str
+    columns: tuple[str, ...] = ()
     text: str = "text"
+    pair: str | None = None
     label: str = "label"
+    separator: str = ","
     where: Mapping[str, str] = field(default_factory=dict)
     split: str = "train"
+    rows: int | None = None
     test: int | float | str = 0.2
     validation: int | float | str = 0.1
     calibration: int = 256
@@ -76,10 +82,19 @@ class Schedule(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Student(Noun):
-    """How the student begins: layers of the teacher, a config of sizes, or a checkpoint; `vocabulary` is the tokenizer's size after trimming."""
+    """How the student begins: `method` is one way to make it, or several in their order, each on what the one before made.
 
-    method: str = "layers"
-    layers: int | tuple[int, ...] = 3
+    `layers` is a number of layers from the bottom, their numbers, or the name of a map (`bottom`, `uniform`, `last`, `auto`); `width`,
+    `heads`, `intermediate` and `embedding` are sizes for the methods that shrink; `vocabulary` is the tokenizer's size after trimming.
+    """
+
+    method: str | tuple[str, ...] = "layers"
+    layers: int | tuple[int, ...] | str = 3
+    depth: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    intermediate: int | None = None
+    embedding: int | None = None
     vocabulary: int | None = None
     config: Mapping[str, int] = field(default_factory=dict)
     model: str | None = None
@@ -87,10 +102,18 @@ class Student(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss(Noun):
-    """One term of a round's loss. `temperature` only where the loss has one."""
+    """One term of a round's loss. `weight` is constant, or points (share of the training, weight) with straight lines between them.
 
-    weight: float = 1.0
+    The rest only where the loss has it: `temperature`, `layers` as (student's, teacher's) numbers with 0 the embeddings, relation `heads`,
+    and `alpha`, `beta` of decoupled KD.
+    """
+
+    weight: float | tuple[tuple[float, float], ...] = 1.0
     temperature: float | None = None
+    layers: tuple[tuple[int, int], ...] | None = None
+    heads: int | None = None
+    alpha: float | None = None
+    beta: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
