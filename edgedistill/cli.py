@@ -71,24 +71,29 @@ def plan(recipe: Recipe = None, target: Targets = [], settings: Settings = None,
 def evaluate(
     bundle: BundleDir,
     data: Annotated[str, typer.Option("--data", help="A labelled file.")],
-    text: Annotated[str, typer.Option(help="The column of the texts.")] = "text",
-    label: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
+    text: Annotated[str | None, typer.Option(help="The column of the texts; without it the recipe's.", show_default=False)] = None,
+    pair: Annotated[str | None, typer.Option(help="The column of the second texts, or of the questions.", show_default=False)] = None,
+    image: Annotated[str | None, typer.Option(help="The column of the images.", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="The column of the labels.", show_default=False)] = None,
+    columns: Annotated[str, typer.Option(help="The names of all columns, with commas, where the file has no header.", show_default=False)] = "",
     store: StoreDir = STORE,
     as_json: Json = False,
 ) -> None:
     """Score a bundle on labelled rows, beside its teacher where the store has it. Needs no torch."""
     from edgedistill.faces import bundle as face
+    from edgedistill.spec import Data
 
-    face.evaluate(bundle, data, (text, label), store, as_json=as_json)
+    names = tuple(name.strip() for name in columns.split(",") if name.strip())
+    face.evaluate(bundle, Data(source=data, text=text, pair=pair, image=image, label=label, columns=names), store, as_json=as_json)
 
 
 @app.command()
 def predict(
     bundle: BundleDir,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, one a line from standard input.", show_default=False)] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts, JSON objects or files, as the task has it; without any, one a line from standard input.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer for texts. Needs no torch."""
+    """Answer for texts, pairs, questions or images. Needs no torch."""
     from edgedistill.faces import bundle as face
 
     face.predict(bundle, texts or face.lines(sys.stdin.buffer), as_json=as_json)

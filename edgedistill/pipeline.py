@@ -177,18 +177,22 @@ def _sources(recipe: Recipe) -> dict[str, str]:
     """Everything outside the store that a recipe reads, by role."""
     sources = {"data": recipe.data.source, "teacher": recipe.teacher.model}
     sources |= {name: size for name in ("test", "validation") if isinstance(size := getattr(recipe.data, name), str)}
-    if recipe.transfer is not None:
-        sources["transfer"] = recipe.transfer.source
+    sources |= {f"transfer {index}": spec.source for index, spec in enumerate(recipe.transfers)}
     if recipe.student.model is not None:
         sources["student"] = recipe.student.model
+    if recipe.augment is not None and recipe.augment.model is not None:
+        sources["augmenter"] = recipe.augment.model
     return sources
 
 
+PLACES = ("source", "model")  # fields that say where something is: what it holds is in the key, where it lies is not
+
+
 def _keyed(params: Any) -> Any:
-    """Params without paths: what a source holds is in the key, where it lies is not."""
+    """Params without paths."""
     if not isinstance(params, dict):
         return [_keyed(value) for value in params] if isinstance(params, list | tuple) else params
-    hidden = ("source", "model") if "text" in params or "vocabulary" in params else ()
+    hidden = PLACES if params.keys() & {"text", "vocabulary", "copies"} else ()
     kept = {name: _keyed(value) for name, value in params.items() if name not in hidden}
     return {name: "file" if name in ("test", "validation") and isinstance(value, str) else value for name, value in kept.items()}
 
@@ -207,8 +211,18 @@ def _version(package: str) -> str:
 
 def _prepare(planner: _Planner) -> Step:
     recipe = planner.recipe
-    params = plugins.load("stages", "prepare").Params(data=replace(recipe.data, max_length=0), transfer=recipe.transfer, seed=recipe.seed)
-    return planner.step("prepare", params, {}, ("data", "test", "validation", "transfer"))
+    params = plugins.load("stages", "prepare").Params(
+        task=recipe.task, data=replace(recipe.data, max_length=0), transfers=recipe.transfers, seed=recipe.seed
+    )
+    return planner.step("prepare", params, {}, ("data", "test", "validation", *(f"transfer {index}" for index in range(len(recipe.transfers)))))
+
+
+def _augment(planner: _Planner, prepare: Step) -> dict[str, Step]:
+    recipe = planner.recipe
+    if recipe.augment is None:
+        return {}
+    params = plugins.load("stages", "augment").Params(task=recipe.task, augment=recipe.augment, max_length=recipe.data.max_length, seed=recipe.seed)
+    return {"augment": planner.step("augment", params, {"prepare": prepare}, ("augmenter",))}
 
 
 def _teach(planner: _Planner, prepare: Step) -> Step:
@@ -217,15 +231,34 @@ def _teach(planner: _Planner, prepare: Step) -> Step:
     return planner.step("teach", params, {"prepare": prepare}, ("teacher",))
 
 
-def _rounds(planner: _Planner, prepare: Step, teach: Step, student: Step) -> list[Step]:
-    """The chain of rounds; each starts from the student of the one before."""
+def _student(planner: _Planner, material: Mapping[str, Step]) -> Step:
+    """The student that the first round starts from: made, and where the recipe says so trained on masked language modelling first."""
     recipe = planner.recipe
-    label_params = plugins.load("stages", "label").Params(task=recipe.task, max_length=recipe.data.max_length)
-    label = planner.step("label", label_params, {"prepare": prepare, "teach": teach})
+    trial = recipe.rounds[0] if recipe.student.layers == "auto" else None
+    params = plugins.load("stages", "student").Params(
+        task=recipe.task, student=recipe.student, trial=trial, max_length=recipe.data.max_length, seed=recipe.seed
+    )
+    needs = material if trial else {role: material[role] for role in ("prepare", "teach")}
+    student = planner.step("student", params, needs, ("student",), unkeyed=("teacher",))
+    if recipe.pretrain is None:
+        return student
+    pretrain = plugins.load("stages", "pretrain").Params(
+        task=recipe.task, pretrain=recipe.pretrain, max_length=recipe.data.max_length, seed=recipe.seed
+    )
+    return planner.step("pretrain", pretrain, {"prepare": material["prepare"], "start": student}, ("teacher",))
+
+
+def _rounds(planner: _Planner, material: Mapping[str, Step], student: Step) -> list[Step]:
+    """The chain of rounds; each starts from the student of the one before."""
     chain = [student]
-    for training in recipe.rounds:
-        chain.append(_distil(planner, training, {"prepare": prepare, "label": label, "start": chain[-1]}, labelled_only=False))
+    for training in planner.recipe.rounds:
+        chain.append(_distil(planner, training, {**material, "start": chain[-1]}, labelled_only=False))
     return chain[1:]
+
+
+def _label(planner: _Planner, needs: Mapping[str, Step]) -> Step:
+    params = plugins.load("stages", "label").Params(task=planner.recipe.task, max_length=planner.recipe.data.max_length)
+    return planner.step("label", params, needs)
 
 
 def _distil(planner: _Planner, training: Round, needs: Mapping[str, Step], *, labelled_only: bool) -> Step:
@@ -240,7 +273,8 @@ def _control(planner: _Planner, prepare: Step, student: Step) -> Step:
     """The same student trained on the hard labels alone, with the first round's schedule but enough epochs; its best validation score counts."""
     recipe = planner.recipe
     schedule = replace(recipe.rounds[0].schedule, epochs=max(CONTROL_EPOCHS, recipe.rounds[0].schedule.epochs), evaluations=CONTROL_EPOCHS)
-    return _distil(planner, Round(losses={"ce": Loss()}, schedule=schedule), {"prepare": prepare, "start": student}, labelled_only=True)
+    loss = plugins.load("tasks", recipe.task).TRAINING_LOSS
+    return _distil(planner, Round(losses={loss: Loss()}, schedule=schedule), {"prepare": prepare, "start": student}, labelled_only=True)
 
 
 CONTROL_EPOCHS = 6  # labelled rows are few: by then every control that was watched had passed its best validation score
@@ -290,9 +324,10 @@ def _check(planner: _Planner, target: Target, needs: Mapping[str, Step]) -> Step
 def _pack(recipe: Recipe, target: Target, planner: _Planner) -> Step:
     prepare = _prepare(planner)
     teach = _teach(planner, prepare)
-    student_params = plugins.load("stages", "student").Params(task=recipe.task, student=recipe.student, seed=recipe.seed)
-    student = planner.step("student", student_params, {"prepare": prepare, "teach": teach}, ("student",), unkeyed=("teacher",))
-    rounds = _rounds(planner, prepare, teach, student)
+    material = {"prepare": prepare, **_augment(planner, prepare), "teach": teach}
+    material["label"] = _label(planner, material)
+    student = _student(planner, material)
+    rounds = _rounds(planner, material, student)
     needs = {
         "prepare": prepare,
         "teach": teach,
@@ -306,5 +341,8 @@ def _pack(recipe: Recipe, target: Target, planner: _Planner) -> Step:
         needs["control"] = _export(planner, target, prepare, needs["control training"], keep_plain=False)
     needs["quantize"] = _quantize(planner, target, prepare, needs["export"])
     needs["check"] = _check(planner, target, needs)
-    params = plugins.load("stages", "pack").Params(name=recipe.name, task=recipe.task, target=target, max_length=recipe.data.max_length)
+    columns = plugins.load("stages", "prepare").roles(plugins.load("tasks", recipe.task), recipe.data)
+    params = plugins.load("stages", "pack").Params(
+        name=recipe.name, task=recipe.task, target=target, max_length=recipe.data.max_length, columns=columns
+    )
     return planner.step("pack", params, needs)

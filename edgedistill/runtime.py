@@ -56,7 +56,7 @@ def load_tokenizer(file: Path) -> Tokenizer:
         raise IntegrityError(f"{file} is not a tokenizer: {error}") from error
 
 
-def by_length(rows: Sequence[Sequence[int]], batch_size: int) -> list[NDArray[np.int64]]:
+def by_length(rows: Sequence[Any], batch_size: int) -> list[NDArray[np.int64]]:
     """Row numbers in batches of like length, shortest first: little padding, same result."""
     order = np.argsort([len(row) for row in rows], kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -64,16 +64,41 @@ def by_length(rows: Sequence[Sequence[int]], batch_size: int) -> list[NDArray[np
 
 def run_rows(
     session: InferenceSession,
-    rows: Sequence[Sequence[int]],
-    feeds: Callable[[Sequence[Sequence[int]]], dict[str, NDArray[Any]]],
+    task: Any,
+    rows: Sequence[Any],
+    pad_id: int,
     *,
     batch_size: int = 32,
     seen: Callable[[int], None] = lambda done: None,
-) -> NDArray[np.float32]:
-    """The model's first output for every row of token ids, [n, c], in the order of the rows. `seen` hears how many are done."""
-    outputs: dict[int, NDArray[np.float32]] = {}
+) -> list[NDArray[Any]]:
+    """What the model answers to every row, an array [answers, classes] each, in the order of the rows. `seen` hears how many are done."""
+    from edgedistill import ragged
+
+    inputs, found = [entry.name for entry in session.get_inputs()], {}
     for batch in by_length(rows, batch_size):
-        result = session.run(None, feeds([rows[index] for index in batch]))[0]
-        outputs.update(zip(batch.tolist(), result, strict=True))
-        seen(len(outputs))
-    return np.stack([outputs[index] for index in range(len(rows))])
+        some = [rows[index] for index in batch]
+        feeds = task.feeds(some, pad_id)
+        raw = session.run(None, {name: feeds[name] for name in inputs})[0]
+        found.update(zip(batch.tolist(), ragged.cut(task, raw, some), strict=True))
+        seen(len(found))
+    return [found[index] for index in range(len(rows))]
+
+
+def run_examples(
+    session: InferenceSession,
+    task: Any,
+    examples: Sequence[Sequence[Any]],
+    pad_id: int,
+    *,
+    batch_size: int = 32,
+    seen: Callable[[int], None] = lambda done: None,
+) -> list[list[NDArray[Any]]]:
+    """As `run_rows`, for examples of one or more rows each."""
+    flat = run_rows(session, task, [row for rows in examples for row in rows], pad_id, batch_size=batch_size, seen=seen)
+    return regrouped(flat, examples)
+
+
+def regrouped(flat: Sequence[Any], examples: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Answers of rows put together by example."""
+    found = iter(flat)
+    return [[next(found) for _ in rows] for rows in examples]

@@ -23,17 +23,19 @@ class Noun:
 class Data(Noun):
     """Labelled rows: where they are, which columns matter, what is held out.
 
-    `source` is a file (csv, tsv, jsonl, parquet, txt, each also .gz), a folder saved by `datasets`, `package:NAME/FILE` for a file of an
-    installed package, or `hub:OWNER/NAME[@REVISION]`. `columns` names the columns of a file without a header. What `text`, `pair` and `label`
-    mean is the task's to say: a second sentence, a question, tags. `separator` stands between the labels of a row that has several.
-    `rows` draws that many. `test` and `validation` are a number of rows, a share below 1, or a file of their own.
+    `source` is a file (csv, tsv, jsonl, parquet, txt …, each also .gz), a folder saved by `datasets`, `package:NAME/FILE` for a file of an
+    installed package, or `hub:OWNER/NAME[@REVISION]`. `columns` names the columns of a file without a header. What `text`, `pair`,
+    `image` and `label` mean, and their columns where they are left out, is the task's to say (`edgedistill tasks show NAME`). `separator`
+    stands between the labels of a row that has several. `rows` draws that many. `test` and `validation` are a number of rows, a share
+    below 1, or a file of their own.
     """
 
     source: str
     columns: tuple[str, ...] = ()
-    text: str = "text"
+    text: str | None = None
     pair: str | None = None
-    label: str = "label"
+    image: str | None = None
+    label: str | None = None
     separator: str = ","
     where: Mapping[str, str] = field(default_factory=dict)
     split: str = "train"
@@ -46,13 +48,20 @@ class Data(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer(Noun):
-    """Text without labels, for the teacher to label; `sentences` cuts documents into sentences of `min_words` to `max_words` words."""
+    """Examples without labels, for the teacher to label; `sentences` cuts documents into sentences of `min_words` to `max_words` words.
+
+    A row of a set of `weight` 2 is seen twice in each epoch, one of weight ½ in every second.
+    """
 
     source: str
-    text: str = "text"
+    columns: tuple[str, ...] = ()
+    text: str | None = None
+    pair: str | None = None
+    image: str | None = None
     where: Mapping[str, str] = field(default_factory=dict)
     split: str = "train"
     rows: int = 50_000
+    weight: float = 1.0
     sentences: bool = False
     min_words: int = 1
     max_words: int = 256
@@ -118,10 +127,40 @@ class Loss(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round(Noun):
-    """One round of distillation: a weighted mix of losses on a schedule."""
+    """One round of distillation: a weighted mix of losses on a schedule.
+
+    `confidence` γ above 0 counts a row (1 − entropy of the teacher's classes ÷ its maximum)^γ in the losses that follow the teacher.
+    """
 
     losses: Mapping[str, Loss] = field(default_factory=lambda: {"kl": Loss(weight=0.9), "ce": Loss(weight=0.1)})
     schedule: Schedule = field(default_factory=Schedule)
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrain(Noun):
+    """A first training of the student on masked language modelling over the training and transfer texts, before any round.
+
+    `teacher` adds the teacher's own distribution over the masked pieces to the loss, where its folder holds the head for it.
+    """
+
+    schedule: Schedule = field(default_factory=Schedule)
+    teacher: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augment(Noun):
+    """`copies` changed versions of each training row, for the teacher to label. Shares are of words.
+
+    `drop` leaves words out and `swap` exchanges spans, so that no single word or place decides; `substitute` puts in what the masked language
+    model `model` would (TinyBERT, Jiao et al. 2020, arXiv:1909.10351, algorithm 1).
+    """
+
+    copies: int = 2
+    drop: float = 0.1
+    swap: float = 0.1
+    substitute: float = 0.0
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +178,22 @@ class Recipe(Noun):
     task: str = "text-classification"
     seed: int = 0
     data: Data
-    transfer: Transfer | None = None
+    transfer: Transfer | tuple[Transfer, ...] | None = None
+    augment: Augment | None = None
     teacher: Teacher
     teach: Schedule | None = None
     student: Student = field(default_factory=Student)
+    pretrain: Pretrain | None = None
     rounds: tuple[Round, ...] = (Round(),)
     gates: Gates = field(default_factory=Gates)
     controls: bool = False
+
+    @property
+    def transfers(self) -> tuple[Transfer, ...]:
+        """The transfer sets, however many there are."""
+        if self.transfer is None:
+            return ()
+        return self.transfer if isinstance(self.transfer, tuple) else (self.transfer,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

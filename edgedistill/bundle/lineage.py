@@ -8,12 +8,12 @@ from edgedistill.bundle.reader import Bundle
 
 
 def teacher_files(bundle: Bundle, store: Path) -> tuple[Path, Path] | None:
-    """The teacher's ONNX file and tokenizer, or None."""
+    """The teacher's ONNX file and the folder of its encoder, or None."""
     return _files(bundle, store, bundle.manifest["lineage"]["teacher"])
 
 
 def student_files(bundle: Bundle, store: Path) -> tuple[Path, Path] | None:
-    """The fp32 student's ONNX file and tokenizer, or None."""
+    """The fp32 student's ONNX file and the folder of its encoder, or None."""
     return _files(bundle, store, bundle.manifest["lineage"]["student"])
 
 
@@ -21,4 +21,4 @@ def _files(bundle: Bundle, store: Path, entry: str) -> tuple[Path, Path] | None:
     """Looked for in the store that the bundle lies in (STORE/pack/KEY/files/NAME), then in the one that was named."""
     roots = [*bundle.path.resolve().parents[3:4], store]
     places = (root / entry / "files" for root in roots)
-    return next(((place / "fused.onnx", place / "tokenizer.json") for place in places if (place / "fused.onnx").is_file()), None)
+    return next(((place / "fused.onnx", place) for place in places if (place / "fused.onnx").is_file()), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from edgedistill import plugins, runtime
 from edgedistill.cache import digest_file
 from edgedistill.errors import IntegrityError
 
-SCHEMAS = ("edgedistill.bundle/1",)
+SCHEMAS = ("edgedistill.bundle/2",)
 SUMS = "SHA256SUMS"
 MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for granted
     "name": str,
@@ -26,7 +27,8 @@ MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for gr
     "n_test": int,
     "model": dict,
     "inputs": list,
-    "text": dict,
+    "encoder": dict,
+    "columns": dict,
     "labels": list,
     "scores": dict,
     "intervals": dict,
@@ -80,25 +82,42 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path=path, manifest=manifest)
 
 
-def logits(bundle: Bundle, texts: Sequence[str], *, threads: int = 0, seen: Callable[[int], None] = lambda done: None) -> NDArray[np.float32]:
-    """What the bundle's model says about each text, one at a time as a device does: [n, c]."""
-    return run_model(bundle, bundle.path / "model.onnx", bundle.path / "tokenizer.json", texts, threads=threads, seen=seen)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a model says of examples: for each its rows, and for each row its answers [answers, classes]."""
+
+    examples: Sequence[Mapping[str, Any]]
+    rows: Sequence[Sequence[Any]]
+    outputs: Sequence[Sequence[NDArray[Any]]]
 
 
-def run_model(
-    bundle: Bundle, model: Path, tokenizer: Path, texts: Sequence[str], *, threads: int = 0, seen: Callable[[int], None] = lambda done: None
-) -> NDArray[np.float32]:
-    """What a model (the bundle's, or its teacher) says about each text, [n, c]."""
-    task, spec = bundle.task, bundle.manifest["text"]
-    rows = task.encode(runtime.load_tokenizer(tokenizer), texts, spec["max_length"])
-    return runtime.run_rows(
-        runtime.open_session(model, threads=threads), rows, lambda some: task.feeds(some, spec["pad_id"]), batch_size=1, seen=seen
-    )
+def say(
+    bundle: Bundle,
+    examples: Sequence[Mapping[str, Any]],
+    model: tuple[Path, Path] | None = None,
+    *,
+    threads: int = 0,
+    seen: Callable[[int, int], None] = lambda done, total: None,
+) -> Said:
+    """What the bundle's model, or another of its lineage (its file, the folder of its encoder), says, one row at a time as a device does."""
+    file, folder = model or (bundle.path / "model.onnx", bundle.path)
+    task, spec = bundle.task, bundle.manifest["encoder"]
+    rows = task.encode(task.load(folder), examples, spec["max_length"])
+    total = sum(map(len, rows))
+    session = runtime.open_session(file, threads=threads)
+    outputs = runtime.run_examples(session, task, rows, spec["pad_id"], batch_size=1, seen=lambda done: seen(done, total))
+    return Said(examples=examples, rows=rows, outputs=outputs)
+
+
+def golden_examples(bundle: Bundle) -> list[dict[str, Any]]:
+    """The examples of the golden cases; an image comes back from base64."""
+    cases = [case["example"] for case in bundle.document("golden.json")["cases"]]
+    return [{key: base64.b64decode(value) if key == "image" else value for key, value in example.items()} for example in cases]
 
 
 def check_model(bundle: Bundle) -> None:
     """Raise IntegrityError when the model or its golden cases are not the packed ones: what is measured must be what was checked."""
-    for name in ("model.onnx", "golden.json", "tokenizer.json"):
+    for name in ("model.onnx", "golden.json", *bundle.manifest["encoder"]["files"]):
         if not (bundle.path / name).is_file() or digest_file(bundle.path / name) != bundle.manifest["files"].get(name, {}).get("sha256"):
             raise IntegrityError(f"{bundle.path / name} is not the file that was packed", hint=f"edgedistill verify {bundle.path}")
 
@@ -123,7 +142,7 @@ def verify(path: Path) -> list[str]:
     worst = _golden_difference(bundle)
     return [
         f"{len(digests)} files are what {SUMS} says",
-        f"golden logits within {worst:.2g} of the packed ones ({len(bundle.document('golden.json')['cases'])} texts)",
+        f"golden answers within {worst:.2g} of the packed ones ({len(bundle.document('golden.json')['cases'])} examples)",
     ]
 
 
@@ -164,11 +183,19 @@ def _file_fault(path: Path, name: str, digest: str) -> str:
 
 def _golden_difference(bundle: Bundle) -> float:
     golden = bundle.document("golden.json")
-    cases = golden["cases"]
-    found = logits(bundle, [case["text"] for case in cases], threads=1)
-    worst = float(np.abs(found - np.array([case["logits"] for case in cases])).max())
+    worst = worst_difference(say(bundle, golden_examples(bundle), threads=1).outputs, golden["cases"])
     if worst > golden["tolerance"]:
-        raise IntegrityError(f"{bundle.path / 'model.onnx'} answers differently here: logits off by {worst:.3g}, {golden['tolerance']} is allowed")
+        raise IntegrityError(f"{bundle.path / 'model.onnx'} answers differently here: off by {worst:.3g}, {golden['tolerance']} is allowed")
+    return worst
+
+
+def worst_difference(outputs: Sequence[Sequence[NDArray[Any]]], cases: Sequence[Mapping[str, Any]]) -> float:
+    """The largest difference from the golden answers; infinite where their shapes differ."""
+    worst = 0.0
+    for arrays, case in zip(outputs, cases, strict=True):
+        for array, wanted in zip(arrays, map(np.array, case["outputs"]), strict=True):
+            ours = array[:, : wanted.shape[1]] if wanted.ndim == 2 else array
+            worst = max(worst, float(np.abs(ours - wanted).max()) if ours.shape == wanted.shape else np.inf)
     return worst
 
 

@@ -1,59 +1,78 @@
-"""Use a bundle: answers for texts, and its score on labelled rows."""
+"""Use a bundle: answers for what a user asks, and its score on labelled rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgedistill import data
 from edgedistill.bundle.lineage import teacher_files
-from edgedistill.bundle.reader import Bundle, logits, run_model
-from edgedistill.errors import DataError, Fault, nearest
+from edgedistill.bundle.reader import Bundle, Said, say
+from edgedistill.errors import ConfigError, DataError, Fault
 from edgedistill.spec import Data
 
 EVAL_SCHEMA = "edgedistill.eval/1"
 PREDICT_SCHEMA = "edgedistill.predict/1"
 
 
-def predict(bundle: Bundle, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The task's answer for each text."""
-    answers: list[dict[str, Any]] = bundle.task.answers(logits(bundle, texts), bundle.labels)
-    return [{"text": text, **answer} for text, answer in zip(texts, answers, strict=True)]
+def predict(bundle: Bundle, asked: Sequence[str]) -> list[dict[str, Any]]:
+    """The task's answer to each thing that was asked. Raises ConfigError naming what the task cannot take."""
+    task = bundle.task
+    examples, faults = [], []
+    for number, text in enumerate(asked, 1):
+        try:
+            examples.append(task.example(task.asked(text)))
+        except ValueError as error:
+            faults.append(Fault(f"input {number}", str(error), f"like {task.SHOWN}"))
+    if faults:
+        raise ConfigError(faults[:10])
+    said = say(bundle, examples)
+    answers = task.answers(said.outputs, said.rows, said.examples, bundle.labels)
+    return [{"text": text, **answer} for text, answer in zip(asked, answers, strict=True)]
 
 
-def evaluate(bundle: Bundle, source: str, columns: tuple[str, str], store: Path, seen: Callable[[int, int], None]) -> dict[str, Any]:
-    """The bundle's score on a data file, and the teacher's where its ONNX is in the store. `columns` are those of text and label.
+def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int], None]) -> dict[str, Any]:
+    """The bundle's score on a data file, and the teacher's where its ONNX is in the store. Columns that `spec` leaves out are the recipe's.
 
     Raises DataError when a label is none of the bundle's classes.
     """
     skipped: list[str] = []
-    located = data.locate(source, Path.cwd())
-    rows = list(data.labelled(located, Data(source=source, text=columns[0], label=columns[1]), skipped))
-    number = {label: index for index, label in enumerate(bundle.labels)}
-    strange = [
-        Fault(f"{source} line {line}", f"label '{label}' is no class of the bundle", nearest(label, number))
-        for line, _, label in rows
-        if label not in number
-    ]
-    if strange:
-        raise DataError(strange[:10])
-    texts = [text for _, text, _ in rows]
-    labels = np.array([number[label] for _, _, label in rows])
+    examples, targets = _labelled(bundle, spec, skipped)
     teacher = teacher_files(bundle, store)
-    document = {
+    return {
         "schema": EVAL_SCHEMA,
         "bundle": str(bundle.path),
         "metric": bundle.manifest["metric"],
-        "score": _score(bundle, logits(bundle, texts, seen=lambda done: seen(done, len(texts))), labels),
-        "n": len(texts),
-        "teacher": _score(bundle, run_model(bundle, *teacher, texts, seen=lambda done: seen(done, len(texts))), labels) if teacher else None,
+        "score": _score(bundle, say(bundle, examples, seen=seen), targets),
+        "n": len(examples),
+        "teacher": _score(bundle, say(bundle, examples, teacher, seen=seen), targets) if teacher else None,
         "skipped": len(skipped),
     }
-    return document
 
 
-def _score(bundle: Bundle, found: Any, labels: Any) -> float:
-    return float(bundle.task.correct(found, labels).mean())
+def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapping[str, Any]], list[Any]]:
+    task, located = bundle.task, data.locate(spec.source, Path.cwd())
+    columns = {role: getattr(spec, role) or column for role, column in bundle.manifest["columns"].items()}
+    examples, targets = [], []
+    with data.problems(located) as add:
+        for line, values in data.rows_of(located, spec, columns, skipped, task.OPTIONAL):
+            try:
+                example = task.example(values)
+                target = task.target(values.get("label", ""), example, spec)
+            except ValueError as error:
+                add(line, str(error))
+                continue
+            try:
+                targets.append(task.number(target, bundle.labels))
+                examples.append(example)
+            except ValueError:
+                add(line, f"label '{target}' is no class of the bundle", f"known: {', '.join(bundle.labels)}")
+    if not examples:
+        raise DataError(f"{spec.source}: there is no row to score")
+    return examples, targets
+
+
+def _score(bundle: Bundle, said: Said, targets: Sequence[Any]) -> float:
+    task = bundle.task
+    return float(task.total(task.evidence(said.outputs, said.rows, said.examples, targets, bundle.labels)))

@@ -7,8 +7,9 @@ The one route on which a BERT's attention fuses (419 nodes become 36); the newer
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +19,52 @@ OPTIMISER = {
     "distilbert": "bert",
     "electra": "bert",
     "mpnet": "bert",
+    "xlm-roberta": "bert",
+    "vit": "vit",
+    "deit": "vit",
 }  # model family → optimiser's name for its graph
 
 
-def export(model: Any, inputs: Sequence[str], out: Path, *, opset: int, ir_version: int) -> dict[str, Any]:
-    """Write `model.onnx` and `fused.onnx` into `out`, batch and sequence dynamic; returns node counts and the fused operators."""
+def export(model: Any, forward: Any, sample: Mapping[str, Any], out: Path, *, opset: int, ir_version: int) -> dict[str, Any]:
+    """Write `model.onnx` and `fused.onnx` into `out`; `forward(model, inputs)` is what the graph does, `sample` inputs like its own.
+
+    The batch is dynamic, and so is the length of whatever is counted in tokens. Returns node counts and the fused operators.
+    """
     plain = out / "model.onnx"
-    _trace(model, inputs, plain, opset)
+    _trace(model, forward, sample, plain, opset)
     _clean(plain, ir_version)
     fused = _fuse(model, plain, out / "fused.onnx", ir_version)
     return {"opset": opset, "nodes": _node_count(plain), "fused_nodes": _node_count(out / "fused.onnx"), "fusions": fused}
 
 
-def _trace(model: Any, inputs: Sequence[str], file: Path, opset: int) -> None:
+def _trace(model: Any, forward: Any, sample: Mapping[str, Any], file: Path, opset: int) -> None:
     import torch
 
-    class Logits(torch.nn.Module):  # positional inputs in, one tensor out: what a graph has
+    class Answer(torch.nn.Module):  # positional inputs in, one tensor out: what a graph has
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
         def forward(self, *tensors: Any) -> Any:
-            return self.model(**dict(zip(inputs, tensors, strict=True))).logits
+            return forward(self.model, dict(zip(sample, tensors, strict=True)))
 
-    wrapper = Logits().eval()  # the exporter restores the outermost module's mode: left in training, it would export dropout
-    sample = torch.ones(2, 8, dtype=torch.int64)
-    axes = {name: {0: "batch", 1: "sequence"} for name in inputs} | {"logits": {0: "batch"}}
+    wrapper = Answer().eval()  # the exporter restores the outermost module's mode: left in training, it would export dropout
+    tensors = tuple(torch.from_numpy(value) for value in sample.values())
+    with torch.no_grad():
+        answer = wrapper(*tensors)
+    axes = {name: {0: "batch", 1: "sequence"} if value.ndim == 2 else {0: "batch"} for name, value in sample.items()}
+    axes["logits"] = {0: "batch", 1: "sequence"} if answer.ndim == 3 else {0: "batch"}
     loud = logging.getLogger("torch.onnx").level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape that it takes for constant; parity on other shapes is what decides
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
             wrapper,
-            (sample,) * len(inputs),
+            tensors,
             str(file),
             dynamo=False,
             opset_version=opset,
-            input_names=list(inputs),
+            input_names=list(sample),
             output_names=["logits"],
             dynamic_axes=axes,
         )
@@ -73,17 +83,22 @@ def _clean(file: Path, ir_version: int) -> None:
 
 
 def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int]:
+    """Fuse attention and its surroundings where ONNX Runtime's optimiser knows the family; else the graph stays as it is."""
     import onnx
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
 
     config = model.config
-    heads = getattr(config, "num_attention_heads", 0)
+    kind = OPTIMISER.get(config.model_type)
+    if kind is None:
+        shutil.copyfile(plain, file)
+        return {}
+    special = getattr(config, "edgedistill", None) or {}
+    heads = special.get("heads") or getattr(config, "num_attention_heads", 0)
+    width = heads * special["head_size"] if "head_size" in special else (config.hidden_size if heads else 0)
     logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
-    kind = OPTIMISER.get(config.model_type, "bert")
     options = FusionOptions(kind)
     options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
-    width = config.hidden_size if heads else 0
     fused = optimizer.optimize_model(str(plain), model_type=kind, num_heads=heads, hidden_size=width, opt_level=1, optimization_options=options)
     _keep_residuals_apart(fused.model)
     fused.model.ir_version = min(fused.model.ir_version, ir_version)

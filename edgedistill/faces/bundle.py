@@ -14,16 +14,17 @@ from edgedistill.cache import write_json
 from edgedistill.errors import ConfigError, DataError, nearest
 from edgedistill.faces import print_json
 from edgedistill.progress import Progress, drawn
+from edgedistill.spec import Data
 
 
-def evaluate(path: Path, data: str, columns: tuple[str, str], store: Path, *, as_json: bool) -> None:
+def evaluate(path: Path, spec: Data, store: Path, *, as_json: bool) -> None:
     """Print the bundle's score on a file."""
     from edgedistill.bundle.use import evaluate as score
 
     bundle = _open(path)
     with drawn() as tell:
         progress = Progress(tell, "eval")
-        document = score(bundle, data, columns, store, lambda done, total: progress.advance(done, total, "rows"))
+        document = score(bundle, spec, store, lambda done, total: progress.advance(done, total, "rows"))
     if as_json:
         print_json(document)
         return
@@ -31,19 +32,28 @@ def evaluate(path: Path, data: str, columns: tuple[str, str], store: Path, *, as
     print(f"{document['metric']} {document['score']:.4f} on {document['n']} rows{beside}")
 
 
-def predict(path: Path, texts: Sequence[str], *, as_json: bool) -> None:
-    """Print an answer for each text."""
+def predict(path: Path, asked: Sequence[str], *, as_json: bool) -> None:
+    """Print an answer for each thing that was asked."""
     from edgedistill.bundle.use import PREDICT_SCHEMA
     from edgedistill.bundle.use import predict as answer
 
-    if not texts:
-        raise ConfigError("no text to predict", hint='edgedistill predict BUNDLE "some text", or one a line on standard input')
-    answers = answer(_open(path), texts)
+    bundle = _open(path)
+    if not asked:
+        raise ConfigError("nothing to predict", hint=f"edgedistill predict BUNDLE {bundle.task.SHOWN}, or one a line on standard input")
+    answers = answer(bundle, asked)
     if as_json:
         print_json({"schema": PREDICT_SCHEMA, "answers": answers})
         return
     for one in answers:
-        print(f"{one['label']}\t{one['probability']:.4f}\t{one['text']}")
+        told = [_told(value) for name, value in one.items() if name not in ("text", "all")]
+        print("\t".join([*told, one["text"]]))
+
+
+def _told(value: Any) -> str:
+    """A part of an answer on one line."""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def lines(stream: BinaryIO) -> list[str]:

@@ -37,7 +37,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     session = open_session(ort, job)
     load_ms = (time.perf_counter() - started) * 1e3
-    feeds = [feed(np, job, ids) for ids in job["rows"]]
+    names = {entry.name for entry in session.get_inputs()}
+    feeds = [feed(np, one, names) for one in job["feeds"]]
     started = time.perf_counter()
     session.run(None, feeds[0])
     first_ms = (time.perf_counter() - started) * 1e3
@@ -68,18 +69,30 @@ def open_session(ort: Any, job: dict[str, Any]) -> Any:
     return ort.InferenceSession(job["model"], options, providers=[job["provider"]])
 
 
-def feed(np: Any, job: dict[str, Any], ids: list[int]) -> dict[str, Any]:
-    """One row at its natural length, batch 1."""
-    values = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
-    return {name: values[name] for name in job["inputs"]}
+def feed(np: Any, one: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """One row at its natural length, batch 1, as the session's inputs."""
+    return {name: np.array(tensor["values"], tensor["dtype"]) for name, tensor in one.items() if name in names}
 
 
 def worst_difference(np: Any, session: Any, job: dict[str, Any], feeds: list[dict[str, Any]]) -> float:
-    """Largest difference from the golden logits, 0 where the job has none. A wrong answer has no latency."""
-    golden = job.get("logits")
+    """Largest difference from the golden answers, 0 where the job has none. A wrong answer has no latency."""
+    golden = job.get("golden")
     if not golden:
         return 0.0
-    return max(float(np.abs(session.run(None, one)[0][0] - np.array(want)).max()) for one, want in zip(feeds, golden, strict=True))
+    worst = 0.0
+    for one, picks, want in zip(feeds, job["picks"], golden, strict=True):
+        wanted = np.array(want)
+        found = picked(np, session.run(None, one)[0], picks)[:, : wanted.shape[1]]
+        worst = max(worst, float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf"))
+    return worst
+
+
+def picked(np: Any, raw: Any, picks: dict[str, Any]) -> Any:
+    """The answers that count, out of a raw one [1, …]: as it is, at some tokens, or at some tokens of a side."""
+    if not picks:
+        return raw
+    row, at = np.array(picks["row"], int), np.array(picks["at"], int)
+    return raw[row, at, np.array(picks["side"], int)] if "side" in picks else raw[row, at]
 
 
 def warm_up(session: Any, feeds: list[dict[str, Any]]) -> list[float]:

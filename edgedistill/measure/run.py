@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, runtime
+from edgedistill import plugins
 from edgedistill.bundle.lineage import student_files, teacher_files
-from edgedistill.bundle.reader import Bundle, check_model
+from edgedistill.bundle.reader import Bundle, check_model, golden_examples
 from edgedistill.cache import digest_file
 from edgedistill.errors import DeviceError, EdgedistillError, IntegrityError, StageError
 from edgedistill.progress import Progress
@@ -78,24 +78,26 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
 
 
 def _rows(bundle: Bundle, store: Path, mode: Mode, threads: int, progress: Progress) -> list[Row]:
-    """The bundle, and what of its lineage is at hand. All see the same texts, each through its own tokenizer."""
+    """The bundle, and what of its lineage is at hand. All see the same examples, each through its own encoder."""
     golden = bundle.document("golden.json")
-    texts = [case["text"] for case in golden["cases"]]
-    own = {"logits": [case["logits"] for case in golden["cases"]], "tolerance": golden["tolerance"]}
+    answers = {"golden": [row for case in golden["cases"] for row in case["outputs"]], "tolerance": golden["tolerance"]}
     places = {"teacher": teacher_files(bundle, store), "student": student_files(bundle, store)}
     for name, place in places.items():
         if place is None:
             progress.warn(f"the {name} is not in the store {store}: only the rest is measured (name its store with --store)")
-    files = {name: place for name, place in places.items() if place} | {"bundle": (bundle.path / "model.onnx", bundle.path / "tokenizer.json")}
-    return [_row(bundle, name, place, texts, mode, threads, own if name == "bundle" else {}) for name, place in files.items()]
+    files = {name: place for name, place in places.items() if place} | {"bundle": (bundle.path / "model.onnx", bundle.path)}
+    return [_row(bundle, name, place, mode, threads, answers if name == "bundle" else {}) for name, place in files.items()]
 
 
-def _row(bundle: Bundle, name: str, place: tuple[Path, Path], texts: Sequence[str], mode: Mode, threads: int, golden: Mapping[str, Any]) -> Row:
-    model, tokenizer = place
+def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, threads: int, golden: Mapping[str, Any]) -> Row:
+    model, folder = place
+    task, spec = bundle.task, bundle.manifest["encoder"]
+    rows = [row for one in task.encode(task.load(folder), golden_examples(bundle), spec["max_length"]) for row in one]
+    picks = [{key: value.tolist() for key, value in task.picks([row]).items()} for row in rows] if golden else []
     job = {
         "model": str(model),
-        "rows": bundle.task.encode(runtime.load_tokenizer(tokenizer), texts, bundle.manifest["text"]["max_length"]),
-        "inputs": [entry["name"] for entry in bundle.manifest["inputs"]],
+        "feeds": [{key: {"dtype": str(value.dtype), "values": value.tolist()} for key, value in task.feeds([row], spec["pad_id"]).items()} for row in rows],
+        "picks": picks,
         "provider": "CPUExecutionProvider",
         "threads": threads,
         "min_runs": -(-mode.min_runs // PROCESSES),
@@ -107,7 +109,7 @@ def _row(bundle: Bundle, name: str, place: tuple[Path, Path], texts: Sequence[st
 
 def _raise_unless_ok(subject: str, result: Mapping[str, Any]) -> None:
     if result["status"] != "ok":
-        detail = result.get("detail", f"golden logits off by {result.get('worst_difference')}")
+        detail = result.get("detail", f"golden answers off by {result.get('worst_difference')}")
         raise FAILURES[result["status"]](f"bench: the {subject} {result['status']}: {detail}")
 
 

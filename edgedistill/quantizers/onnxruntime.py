@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-Feeds = Mapping[str, NDArray[np.int64]]
+Feeds = Mapping[str, NDArray[Any]]
 WEIGHTED = ["MatMul", "Gemm", "Attention", "EmbedLayerNormalization", "Gather"]
 
 
@@ -86,7 +85,7 @@ def _static(model: Path, out: Path, calibration: Iterable[Feeds], *, activations
             activation_type=QuantType[activations],
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            op_types_to_quantize=["MatMul", "Gemm", "Gather", "Conv"],
             extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
         )
 

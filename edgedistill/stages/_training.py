@@ -1,8 +1,8 @@
-"""What `teach` and `distil` share: rows into tensors, weighted losses into one step, a validation score — around the one loop."""
+"""What the stages share that train: examples into tensors, weighted losses into one step, a validation score — around the one loop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,62 +10,119 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from edgedistill import plugins
+from edgedistill import ragged, runtime
 from edgedistill.cache import RESUME
-from edgedistill.losses import UNLABELLED, Batch, Outputs
 from edgedistill.progress import Progress
-from edgedistill.runtime import by_length
 from edgedistill.spec import Schedule
-from edgedistill.stages._splits import NO_LABEL, Split
+from edgedistill.stages._splits import Split
+from edgedistill.stages._terms import Terms
 from edgedistill.training.loop import Plan, Trained, accelerator, train
-from edgedistill.training.models import set_dropout
-
-Losses = Mapping[str, tuple[float, Mapping[str, Any]]]  # name → (weight, options)
+from edgedistill.training.models import accepted, set_dropout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Everything that a training reads: token ids, hard labels [n], the teacher's logits [n, c] or None, and the validation rows."""
+    """Everything that a training reads: the rows of each example, their hard labels, what the teacher said, row weights, the validation split."""
 
     task: Any
-    rows: list[list[int]]
-    labels: NDArray[np.int64]
-    teacher: NDArray[np.float16] | None
-    validation: list[list[int]]
-    validation_labels: NDArray[np.int64]
+    rows: list[list[Any]]
+    labels: list[NDArray[Any]]
+    frequency: list[float]
+    teacher: ragged.Ragged | None
+    places: NDArray[np.int64]  # of each example in `teacher`
+    weights: NDArray[np.float32] | None
+    validation: Validation
+    pad_id: int
+    left_out: int
+
+    @classmethod
+    def of(
+        cls,
+        task: Any,
+        encoder: Any,
+        split: Split,
+        validation: Split,
+        names: Sequence[str],
+        max_length: int,
+        teacher: ragged.Ragged | None = None,
+        confidence: float = 0.0,
+    ) -> Material:
+        """Encode the splits. Examples whose answers are not those that the teacher gave (other windows of a long text) are left out."""
+        rows = task.encode(encoder, split.examples, max_length)
+        kept = [
+            index for index, one in enumerate(rows) if _answers(task, one) and (teacher is None or _answers(task, one) == teacher.shapes[index, 0])
+        ]
+        weights = None if teacher is None or not confidence else _confidence(teacher, kept, confidence)
+        return cls(
+            task=task,
+            rows=[rows[index] for index in kept],
+            labels=[task.labels(rows[index], split.targets[index], names) for index in kept],
+            frequency=[split.frequency[index] for index in kept],
+            teacher=teacher,
+            places=np.array(kept, np.int64),
+            weights=weights,
+            validation=Validation.of(task, encoder, validation, names, max_length),
+            pad_id=pad_id(encoder),
+            left_out=len(rows) - len(kept),
+        )
+
+    def collate(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """A batch of examples: the model's inputs, where the answers are, labels, and the teacher's answers."""
+        rows = [row for index in indices for row in self.rows[index]]
+        batch = {f"input {name}": torch.from_numpy(value) for name, value in self.task.feeds(rows, self.pad_id).items()}
+        batch |= {f"pick {name}": torch.from_numpy(value) for name, value in self.task.picks(rows).items()}
+        batch["labels"] = torch.from_numpy(np.concatenate([self.labels[index] for index in indices]))
+        if self.teacher is not None:
+            said = ragged.joined([self.teacher[int(self.places[index])] for index in indices])
+            batch["teacher"] = torch.from_numpy(said.astype(np.float32))  # [n, c]
+        if self.weights is not None:
+            batch["weights"] = torch.from_numpy(np.repeat(self.weights[list(indices)], [len(self.labels[index]) for index in indices]))
+        return batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The validation split, encoded."""
+
+    task: Any
+    split: Split
+    rows: list[list[Any]]
+    names: Sequence[str]
     pad_id: int
 
     @classmethod
-    def of(cls, task: Any, tokenizer: Any, split: Split, validation: Split, teacher: NDArray[np.float16] | None, max_length: int) -> Material:
-        """Tokenise the splits."""
-        return cls(
-            task=task,
-            rows=task.encode(tokenizer, split.texts, max_length),
-            labels=np.where(split.labels == NO_LABEL, UNLABELLED, split.labels),
-            teacher=teacher,
-            validation=task.encode(tokenizer, validation.texts, max_length),
-            validation_labels=validation.labels,
-            pad_id=pad_id(tokenizer),
-        )
+    def of(cls, task: Any, encoder: Any, split: Split, names: Sequence[str], max_length: int) -> Validation:
+        """Encode it."""
+        return cls(task=task, split=split, rows=task.encode(encoder, split.examples, max_length), names=names, pad_id=pad_id(encoder))
+
+    def score(self, model: Any) -> float:
+        """The task's metric of a torch model."""
+        outputs = predict(model, self.task, self.rows, self.pad_id)
+        return float(self.task.total(self.task.evidence(outputs, self.rows, self.split.examples, self.split.targets, self.names)))
 
 
-def pad_id(tokenizer: Any) -> int:
-    """The id of the padding token, 0 where the tokenizer has none (its positions are masked anyway)."""
-    return next((found for name in ("[PAD]", "<pad>") if (found := tokenizer.token_to_id(name)) is not None), 0)
+def pad_id(encoder: Any) -> int:
+    """The id of the padding token; 0 where there is none (its positions are masked anyway)."""
+    if not hasattr(encoder, "token_to_id"):
+        return 0
+    return next((found for name in ("[PAD]", "<pad>") if (found := encoder.token_to_id(name)) is not None), 0)
 
 
-def fit(model: Any, material: Material, losses: Losses, schedule: Schedule, seed: int, out: Path, progress: Progress) -> Trained:
+def fit(model: Any, material: Material, terms: Terms, schedule: Schedule, seed: int, out: Path, progress: Progress) -> Trained:
     """Train `model` in place; the resume state lies inside `out` until the step is done."""
     set_dropout(model, schedule.dropout)
     plan = Plan(
-        lengths=[len(row) for row in material.rows],
-        collate=lambda indices: _collate(material, indices),
-        loss=lambda module, batch: _terms(material.task, losses, module, batch),
-        score=lambda module: _score(material, module),
+        lengths=[sum(len(row) for row in rows) for rows in material.rows],
+        frequency=material.frequency,
+        collate=material.collate,
+        loss=lambda module, extras, batch, share: terms(material.task, module, extras, batch, share),
+        score=material.validation.score,
+        higher=material.task.HIGHER,
         schedule=schedule,
         seed=seed,
+        extras=terms.extras,
     )
     trained = train(model, plan, out / RESUME, progress)
     model.to("cpu").float()
@@ -86,39 +143,35 @@ def curves(trained: Trained) -> dict[str, Any]:
 
 
 def predict(
-    model: Any, task: Any, rows: Sequence[Sequence[int]], padding: int, batch_size: int = 128, seen: Any = lambda done: None
-) -> NDArray[np.float32]:
-    """A torch model's logits for every row, [n, c], in the order of the rows."""
+    model: Any, task: Any, examples: Sequence[Sequence[Any]], padding: int, batch_size: int = 128, seen: Callable[[int], None] = lambda done: None
+) -> list[list[NDArray[np.float32]]]:
+    """A torch model's answers to every row of every example."""
     machine = accelerator()
     model = model.to(machine.device).eval()
-    outputs: dict[int, NDArray[np.float32]] = {}
+    rows = [row for one in examples for row in one]
+    found: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode(), machine.autocast():
-        for batch in by_length(rows, batch_size):
-            inputs = {
-                name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds([rows[index] for index in batch], padding).items()
-            }
-            outputs.update(zip(batch.tolist(), model(**inputs).logits.float().cpu().numpy(), strict=True))
-            seen(len(outputs))
-    return np.stack([outputs[index] for index in range(len(rows))])
+        for batch in runtime.by_length(rows, batch_size):
+            some = [rows[index] for index in batch]
+            inputs = accepted(model, {name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds(some, padding).items()})
+            raw = task.forward(model, inputs).float().cpu().numpy()
+            found.update(zip(batch.tolist(), ragged.cut(task, raw, some), strict=True))
+            seen(len(found))
+    return runtime.regrouped([found[index] for index in range(len(rows))], examples)
 
 
-def _collate(material: Material, indices: Sequence[int]) -> dict[str, Tensor]:
-    batch = {
-        name: torch.from_numpy(value) for name, value in material.task.feeds([material.rows[index] for index in indices], material.pad_id).items()
-    }
-    batch["labels"] = torch.from_numpy(material.labels[list(indices)])  # [b]
-    if material.teacher is not None:
-        batch["teacher"] = torch.from_numpy(material.teacher[list(indices)].astype(np.float32))  # [b, c]
-    return batch
+def _answers(task: Any, rows: Sequence[Any]) -> int:
+    return sum(task.shape(row)[0] for row in rows)
 
 
-def _terms(task: Any, losses: Losses, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    logits = model(**{name: batch[name] for name in task.INPUTS}).logits.float()  # [b, c]
-    student, teacher = Outputs(logits), Outputs(batch.get("teacher", logits))
-    hard = Batch(batch["labels"])
-    return {name: weight * plugins.load("losses", name).loss(student, teacher, hard, **options) for name, (weight, options) in losses.items()}
+def _confidence(teacher: ragged.Ragged, kept: Sequence[int], power: float) -> NDArray[np.float32]:
+    """(1 − entropy of the teacher's classes ÷ its maximum) to a power, the mean over an example's answers."""
+    return np.array([_sureness(teacher[index]) ** power for index in kept], np.float32)
 
 
-def _score(material: Material, model: nn.Module) -> float:
-    logits = predict(model, material.task, material.validation, material.pad_id)
-    return float(material.task.correct(logits, material.validation_labels).mean())
+def _sureness(logits: NDArray[Any]) -> float:
+    wide = logits.astype(np.float64)
+    shares = np.exp(wide - wide.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    entropy = -(shares * np.log(shares.clip(1e-12))).sum(axis=1)
+    return float(np.mean(1 - entropy / np.log(max(shares.shape[1], 2))))

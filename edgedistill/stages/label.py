@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins
+from edgedistill import plugins, ragged
 from edgedistill.cache import PART
 from edgedistill.errors import Fault, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs
-from edgedistill.stages._splits import read_split
+from edgedistill.stages._splits import read_sources
 from edgedistill.training import models
 
-VERSION = 1
+VERSION = 2  # 2: every task, ragged shards
 TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
 SHARD = 4096  # rows: about ten seconds of a small teacher on two cores, which is what a kill can cost
-SPLITS = ("train", "transfer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,44 +37,42 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
-    """Write `SPLIT-NNNNN.npy`, fp16 logits [rows, classes] in the order of the split. A killed run goes on with the first missing shard."""
+    """Write `SPLIT-NNNNN.npz`, fp16 answers in the order of the split. A killed run goes on with the first missing shard."""
+    from edgedistill.stages._training import pad_id, predict
+
     task = plugins.load("tasks", params.task)
-    tokenizer = models.load_tokenizer(inputs["teach"].path)
-    texts = {name: read_split(inputs["prepare"].path, name).texts for name in SPLITS}
-    missing = [(name, start) for name in SPLITS for start in range(0, len(texts[name]), SHARD) if not _shard(out, name, start).is_file()]
-    total = sum(len(part) for part in texts.values())
-    done = total - sum(len(texts[name][start : start + SHARD]) for name, start in missing)
+    encoder = models.load_encoder(task, inputs["teach"].path)
+    sources = {
+        name: split.examples
+        for name, split in read_sources(*(inputs[role].path for role in ("prepare", "augment") if role in inputs.artifacts)).items()
+    }
+    missing = [(name, start) for name, part in sources.items() for start in range(0, len(part), SHARD) if not _shard(out, name, start).is_file()]
+    total = sum(len(part) for part in sources.values())
+    done = total - sum(len(sources[name][start : start + SHARD]) for name, start in missing)
     model = models.load_model(task.AUTO_CLASS, inputs["teach"].path) if missing else None
     for name, start in missing:
-        rows = task.encode(tokenizer, texts[name][start : start + SHARD], params.max_length)
-        logits = _logits(model, task, rows, tokenizer, lambda seen, before=done: progress.advance(before + seen, total, "rows"))
-        _write(_shard(out, name, start), logits)
+        rows = task.encode(encoder, sources[name][start : start + SHARD], params.max_length)
+        found = predict(model, task, rows, pad_id(encoder), seen=lambda seen, before=done: progress.advance(before + seen, total, "rows"))
+        _write(_shard(out, name, start), [ragged.joined(arrays) for arrays in found])
         done += len(rows)
-    return {"rows": total, "shards": -(-len(texts["train"]) // SHARD) + -(-len(texts["transfer"]) // SHARD)}
+    return {"rows": total, "shards": len(list(out.glob("*.npz"))), "bytes": sum(file.stat().st_size for file in out.glob("*.npz"))}
 
 
 def ensures(out: Path) -> None:
     """There is at least one shard, and every value is a number."""
-    shards = sorted(out.glob("*.npy"))
+    shards = sorted(out.glob("*.npz"))
     if not shards:
         raise StageError(f"the teacher labelled nothing in {out}")
     for shard in shards:
-        if not np.isfinite(np.load(shard)).all():
-            raise StageError(f"the teacher's logits are not finite in {shard}", hint="its weights may be damaged")
-
-
-def _logits(model: Any, task: Any, rows: list[list[int]], tokenizer: Any, seen: Any) -> NDArray[np.float32]:
-    from edgedistill.stages._training import pad_id, predict
-
-    return predict(model, task, rows, pad_id(tokenizer), seen=seen)
+        if not ragged.load(shard).is_finite():
+            raise StageError(f"the teacher's answers are not finite in {shard}", hint="its weights may be damaged")
 
 
 def _shard(out: Path, split: str, start: int) -> Path:
-    return out / f"{split}-{start // SHARD:05d}.npy"
+    return out / f"{split}-{start // SHARD:05d}.npz"
 
 
-def _write(file: Path, logits: NDArray[np.float32]) -> None:
+def _write(file: Path, answers: list[NDArray[np.float32]]) -> None:
     beside = file.with_name(f".{file.name}{PART}")
-    with beside.open("wb") as handle:
-        np.save(handle, logits.astype(np.float16))
+    ragged.save(beside, answers, np.float16)
     beside.replace(file)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgedistill import plugins, runtime
 from edgedistill.cache import digest_folder, write_json
@@ -19,11 +21,15 @@ from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Target, plain
 from edgedistill.stages import needs_files
 from edgedistill.stages._splits import class_names, read_split
+from edgedistill.stages._usage import usage
 from edgedistill.training import models
 
-VERSION = 1
+VERSION = 2  # 2: every task
 TOOLS = ("edgedistill", "onnxruntime")
-MANIFEST_SCHEMA = "edgedistill.bundle/1"  # 1: first
+MANIFEST_SCHEMA = "edgedistill.bundle/2"  # 1: first; 2: `encoder` for `text`, the columns, which way the metric goes
+GOLDEN_SCHEMA = "edgedistill.golden/2"  # 1: first; 2: `example` for `text`, rows and answers as lists
+DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
+MOST_CLASSES = 256  # of a golden answer
 GOLDEN = 32  # texts: enough lengths for a latency at natural length, few enough to check in a moment
 TOLERANCE = {"fp32": 1e-3}  # of a golden logit; other schemes sum integers exactly, but round what feeds them
 TOLERANCE_INT8 = 0.1
@@ -38,6 +44,7 @@ class Params:
     task: str
     target: Target
     max_length: int
+    columns: Mapping[str, str]
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
@@ -50,14 +57,17 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     folder = out / f"{params.name}-{params.target.name}"
     shutil.rmtree(folder, ignore_errors=True)  # what a killed run began
     folder.mkdir()
+    task = plugins.load("tasks", params.task)
     shutil.copyfile(inputs["quantize"].path / "model.onnx", folder / "model.onnx")
-    shutil.copyfile(inputs["export"].path / "tokenizer.json", folder / "tokenizer.json")
+    for name in task.FILES:
+        shutil.copyfile(inputs["export"].path / name, folder / name)
     labels = class_names(inputs["prepare"].path)
     (folder / "labels.json").write_text(json.dumps(labels, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_json(folder / "golden.json", _golden(params, inputs, folder))
+    session = runtime.open_session(folder / "model.onnx", threads=1)
+    write_json(folder / "golden.json", _golden(params, inputs, folder, session))
     write_json(folder / "history.json", _history(inputs))
-    (folder / "README.md").write_text(_usage(params, inputs, labels), encoding="utf-8")
-    write_json(folder / "manifest.json", _manifest(params, inputs, labels) | {"files": digest_folder(folder)})
+    (folder / "README.md").write_text(usage(params, inputs, task, labels, [_tensor(entry) for entry in session.get_inputs()]), encoding="utf-8")
+    write_json(folder / "manifest.json", _manifest(params, inputs, labels, session) | {"files": digest_folder(folder)})
     _write_sums(folder)
     return {"bundle": folder.name, "bytes": (folder / "model.onnx").stat().st_size}
 
@@ -65,23 +75,35 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
 def ensures(out: Path) -> None:
     """One bundle, whole."""
     folder = next(entry for entry in out.iterdir() if entry.is_dir())
-    needs_files(folder, "model.onnx", "tokenizer.json", "labels.json", "golden.json", "history.json", "manifest.json", "README.md", "SHA256SUMS")
+    needs_files(folder, "model.onnx", "labels.json", "golden.json", "history.json", "manifest.json", "README.md", "SHA256SUMS")
 
 
-def _golden(params: Params, inputs: Inputs, folder: Path) -> dict[str, Any]:
-    """Test texts spread over all lengths, with their token ids and the logits that the packed file gives here, one text at a time."""
+def _golden(params: Params, inputs: Inputs, folder: Path, session: Any) -> dict[str, Any]:
+    """Test examples spread over all lengths, with their token ids and what the packed file says of them here, one row at a time."""
     task = plugins.load("tasks", params.task)
-    tokenizer = models.load_tokenizer(folder)
-    texts = read_split(inputs["prepare"].path, "test").texts
-    rows = task.encode(tokenizer, texts, params.max_length)
-    order = np.argsort([len(row) for row in rows], kind="stable")
+    examples = read_split(inputs["prepare"].path, "test").examples
+    rows = task.encode(models.load_encoder(task, folder), examples, params.max_length)
+    order = np.argsort([sum(map(len, one)) for one in rows], kind="stable")
     chosen = [int(order[at]) for at in np.linspace(0, len(order) - 1, min(GOLDEN, len(order))).round().astype(int)]
-    padding = int(inputs["export"].facts["pad_id"])
-    session = runtime.open_session(folder / "model.onnx", threads=1)
-    logits = runtime.run_rows(session, [rows[index] for index in chosen], lambda some: task.feeds(some, padding), batch_size=1)
-    cases = [{"text": texts[index], "input_ids": rows[index], "logits": found.tolist()} for index, found in zip(chosen, logits, strict=True)]
+    outputs = runtime.run_examples(session, task, [rows[index] for index in chosen], int(inputs["export"].facts["pad_id"]), batch_size=1)
+    cases = [_case(examples[index], rows[index], found) for index, found in zip(chosen, outputs, strict=True)]
     tolerance = TOLERANCE.get(inputs["quantize"].facts["scheme"], TOLERANCE_INT8)
-    return {"schema": "edgedistill.golden/1", "tolerance": tolerance, "batch": 1, "cases": cases}
+    return {"schema": GOLDEN_SCHEMA, "tolerance": tolerance, "batch": 1, "cases": cases}
+
+
+def _case(example: Mapping[str, Any], rows: Sequence[Any], outputs: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    ids = {"input_ids": [list(row.ids) for row in rows]} if hasattr(rows[0], "ids") else {}
+    return {"example": portable(example), **ids, "outputs": [_digest(array) for array in outputs]}
+
+
+def _digest(array: NDArray[Any]) -> list[list[float]]:
+    """The answers of a row; over a vocabulary the first of them stand for all."""
+    return [[round(float(value), 6) for value in answer[:MOST_CLASSES]] for answer in array]
+
+
+def portable(example: Mapping[str, Any]) -> dict[str, Any]:
+    """An example as JSON: an image as base64."""
+    return {key: base64.b64encode(value).decode() if isinstance(value, bytes) else value for key, value in example.items()}
 
 
 def _history(inputs: Inputs) -> dict[str, Any]:
@@ -91,7 +113,7 @@ def _history(inputs: Inputs) -> dict[str, Any]:
     return {"schema": "edgedistill.history/1", "curves": curves, "candidates": quantize["candidates"], "forbidden": quantize["forbidden"]}
 
 
-def _manifest(params: Params, inputs: Inputs, labels: list[str]) -> dict[str, Any]:
+def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -> dict[str, Any]:
     task = plugins.load("tasks", params.task)
     check, export, teacher = inputs["check"].facts, inputs["export"], inputs["teacher"]
     return {
@@ -110,9 +132,11 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str]) -> dict[str, An
             "provider": params.target.runtime.provider.value,
             "threads": params.target.runtime.threads.value,
         },
-        "inputs": [{"name": name, "dtype": "int64", "shape": ["batch", "sequence"]} for name in task.INPUTS],
-        "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", len(labels)]}],
-        "text": {"tokenizer": "tokenizer.json", "max_length": params.max_length, "pad_id": export.facts["pad_id"]},
+        "inputs": [_tensor(entry) for entry in session.get_inputs()],
+        "outputs": [_tensor(entry) for entry in session.get_outputs()],
+        "encoder": {"files": list(task.FILES), "max_length": params.max_length, "pad_id": export.facts["pad_id"]},
+        "higher_is_better": task.HIGHER,
+        "columns": params.columns,
         "labels": labels,
         "metric": check["metric"],
         "n_test": check["n_test"],
@@ -123,7 +147,7 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str]) -> dict[str, An
         "agreement": check["agreement"],
         "verdicts": check["verdicts"],
         "bytes": {name: inputs[role].facts["bytes"] for name, role in ROLES.items() if role in inputs.artifacts},
-        "unknown_rate": inputs["student"].facts["unknown_rate"],
+        "unknown_rate": inputs["student"].facts.get("unknown_rate"),
         "lineage": {
             "teacher": f"{teacher.stage}/{teacher.key}",
             "student": f"{export.stage}/{export.key}",
@@ -133,26 +157,8 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str]) -> dict[str, An
     }
 
 
-def _usage(params: Params, inputs: Inputs, labels: list[str]) -> str:
-    check, scheme, runtime_facts = inputs["check"].facts, inputs["quantize"].facts["scheme"], params.target.runtime
-    scores = check["scores"]
-    return f"""# {params.name} for {params.target.name}
-
-{params.target.summary}. Scheme `{scheme}`, classes: {", ".join(f"`{label}`" for label in labels)}.
-On {check["n_test"]} test rows its {check["metric"]} is {scores["bundle"]:.4f}, the teacher's {scores["teacher"]:.4f}.
-
-Here:
-
-    edgedistill verify .
-    edgedistill predict . "some text"
-
-In an app: add `{runtime_facts.package.value}`, version {runtime_facts.min_ort.value} or newer. Read `tokenizer.json` with a tokenizer of the Hugging
-Face format, cut at {params.max_length} tokens, and feed `input_ids` and `attention_mask` (int64, [1, tokens]), one text at a time. The output
-`logits` has one number for each entry of `labels.json`; the largest is the answer. `golden.json` holds texts with their token ids and
-logits: an app whose tokenizer gives the same ids, and whose logits are within its `tolerance`, is right.
-
-`manifest.json` holds sizes, scores, the device profile and the digest of every file; `sha256sum -c SHA256SUMS` checks them without us.
-"""
+def _tensor(entry: Any) -> dict[str, Any]:
+    return {"name": entry.name, "dtype": DTYPES[entry.type], "shape": entry.shape}
 
 
 def _write_sums(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""prepare: read the rows, drop repeats, split them, and draw the transfer and calibration texts."""
+"""prepare: read the rows, drop repeats, split them, and draw the transfer and calibration examples."""
 
 from __future__ import annotations
 
@@ -13,34 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from edgedistill.data import labelled, unlabelled
+from edgedistill import plugins
+from edgedistill.data import problems, rows_of
 from edgedistill.data._sentences import sentences
 from edgedistill.errors import DataError, Fault
 from edgedistill.progress import Progress
 from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import needs_files
-from edgedistill.stages._splits import NO_LABEL, SPLITS, write_split
+from edgedistill.stages._draw import Row, check_strata, draw, unique
+from edgedistill.stages._splits import SPLITS, write_split
 
-VERSION = 3  # 3: shares are of all rows
+VERSION = 4  # 4: examples of every task
 TOOLS = ("scikit-learn",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """Which rows. Sources are in the places `data`, `test`, `validation`, `transfer`; their content is in the key."""
+    """Which rows. Sources are in the places `data`, `test`, `validation`, `transfer 0` …; their content is in the key."""
 
+    task: str
     data: Data
-    transfer: Transfer | None
+    transfers: tuple[Transfer, ...]
     seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One labelled text, and where it stood."""
-
-    line: int
-    text: str
-    label: str
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
@@ -50,26 +44,30 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
     """Write the five splits and the class names."""
+    task = plugins.load("tasks", params.task)
     skipped: list[str] = []
-    rows, dropped = _unique(_read(params.data, inputs.places["data"], skipped))
+    rows, dropped = unique(task, _labelled(task, params.data, inputs.places["data"], skipped))
     progress.note(f"{len(rows)} labelled rows; dropped {dropped['repeats']} repeats and {dropped['contradictions']} that contradict each other")
-    parts = _split(params, inputs.places, rows, skipped)
-    names = sorted({row.label for row in parts["train"]}, key=_natural)
-    _check_classes(params.data, parts, names)
-    known = {_normal(row.text) for part in parts.values() for row in part}
-    transfer = _transfer(params, inputs.places, known, skipped, progress)
+    if params.data.rows and params.data.rows < len(rows):
+        rows = [rows[index] for index in np.random.default_rng(params.seed).permutation(len(rows))[: params.data.rows]]
+        progress.note(f"{len(rows)} of them drawn")
+    parts = _split(task, params, inputs.places, rows, skipped)
+    names = task.names(row.target for row in parts["train"])
+    numbers = {name: [_number(task, row, names, name, params.data) for row in part] for name, part in parts.items()}
+    known = {task.identity(row.example) for part in parts.values() for row in part}
+    transfer, frequency = _transfers(task, params, inputs.places, known, skipped, progress)
     for message in skipped[:5]:
         progress.warn(f"skipped {message}")
     if len(skipped) > 5:
         progress.warn(f"skipped {len(skipped)} rows in all; the receipt lists them")
-    _write(out, params, parts, transfer, names)
-    counts = {name: dict(Counter(row.label for row in part)) for name, part in parts.items()}
-    return {
-        "rows": {name: len(part) for name, part in parts.items()} | {"transfer": len(transfer)},
-        "classes": counts,
-        **dropped,
-        "skipped": skipped,
-    }
+    for name, part in parts.items():
+        write_split(out, name, [row.example for row in part], numbers[name])
+    write_split(out, "transfer", transfer, [None] * len(transfer), frequency)
+    _calibration(params, [row.example for row in parts["train"]] + transfer, out)
+    (out / "labels.json").write_text(json.dumps(names, ensure_ascii=False) + "\n", encoding="utf-8")
+    counts = {name: dict(Counter(task.stratum(row.target) for row in part)) for name, part in parts.items()} if task.CLASSES else {}
+    sizes = {name: len(part) for name, part in parts.items()} | {"transfer": len(transfer)}
+    return {"rows": sizes, "classes": {name: part for name, part in counts.items() if None not in part}, **dropped, "skipped": skipped}
 
 
 def ensures(out: Path) -> None:
@@ -77,128 +75,117 @@ def ensures(out: Path) -> None:
     needs_files(out, "labels.json", *(f"{name}.parquet" for name in SPLITS))
 
 
-def _read(spec: Data, place: str, skipped: list[str]) -> Iterator[Row]:
-    yield from (Row(*row) for row in labelled(_located(place), spec, skipped))
-
-
 def _located(place: str) -> Path | str:
     return place if place.startswith("hub:") else Path(place)
 
 
-def _normal(text: str) -> str:
-    """What counts as the same text: case and spacing do not matter."""
-    return " ".join(text.casefold().split())
+def roles(task: Any, spec: Data | Transfer) -> dict[str, str]:
+    """The column of each role: what the recipe names, else what the task's files usually call it."""
+    usual = task.COLUMNS if isinstance(spec, Data) else getattr(task, "UNLABELLED_COLUMNS", {"text": "text"})
+    named = {role: column for role in ("text", "pair", "image", "label") if (column := getattr(spec, role, None))}
+    return {role: column for role, column in {**usual, **named}.items() if not (role == "label" and isinstance(spec, Transfer))}
 
 
-def _unique(rows: Iterable[Row]) -> tuple[list[Row], dict[str, int]]:
-    """The first row of each text; a text under two labels is dropped whole, because nobody knows which is right. And how many went why."""
-    first: dict[str, Row] = {}
-    count: Counter[str] = Counter()
-    torn: set[str] = set()
-    for row in rows:
-        key = _normal(row.text)
-        count[key] += 1
-        if first.setdefault(key, row).label != row.label:
-            torn.add(key)
-    kept = [row for key, row in first.items() if key not in torn]
-    contradictions = sum(count[key] for key in torn)
-    return kept, {"repeats": count.total() - contradictions - len(kept), "contradictions": contradictions}
+def _labelled(task: Any, spec: Data, place: str, skipped: list[str]) -> Iterator[Row]:
+    wanted, located = roles(task, spec), _located(place)
+    with problems(located) as add:
+        for line, values in rows_of(located, spec, wanted, skipped, task.OPTIONAL):
+            try:
+                example = task.example(values)
+                target = task.target(values.get("label", ""), example, spec)
+            except ValueError as error:
+                add(line, str(error))
+                continue
+            yield Row(line=line, example=example, target=target)
 
 
-def _natural(label: str) -> tuple[int, float, str]:
-    """Numbers in their order, then words."""
-    try:
-        return (0, float(label), label)
-    except ValueError:
-        return (1, 0.0, label)
-
-
-def _split(params: Params, places: Mapping[str, str], rows: list[Row], skipped: list[str]) -> dict[str, list[Row]]:
-    """Train, validation and test: files of their own where the recipe names them, else a stratified draw. No text is in two of them."""
-    _check_strata(params.data, rows)
+def _split(task: Any, params: Params, places: Mapping[str, str], rows: list[Row], skipped: list[str]) -> dict[str, list[Row]]:
+    """Train, validation and test: files of their own where the recipe names them, else a draw. No example is in two of them."""
+    check_strata(task, params.data, rows)
     total = len(rows)
     parts: dict[str, list[Row]] = {}
     for name in ("test", "validation"):
         size = getattr(params.data, name)
         if isinstance(size, str):
-            parts[name], _ = _unique(_read(params.data, places[name], skipped))
-            held = {_normal(row.text) for row in parts[name]}
-            rows = [row for row in rows if _normal(row.text) not in held]
+            parts[name], _ = unique(task, _labelled(task, params.data, places[name], skipped))
+            held = {task.identity(row.example) for row in parts[name]}
+            rows = [row for row in rows if task.identity(row.example) not in held]
         else:
             wanted = size if isinstance(size, int) else max(1, round(size * total))  # a share of all rows, not of what the test split left
-            rows, parts[name] = _draw(params.data, name, rows, wanted, params.seed)
+            rows, parts[name] = draw(task, params.data, name, rows, wanted, params.seed)
     if not rows:
         raise DataError(f"{params.data.source}: no training row is left after the test and validation rows are taken", hint="make them smaller")
     return {"train": rows} | parts
 
 
-def _draw(spec: Data, name: str, rows: Sequence[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:
-    from sklearn.model_selection import train_test_split
-
+def _number(task: Any, row: Row, names: Sequence[str], split: str, spec: Data) -> Any:
     try:
-        kept, drawn = train_test_split(list(rows), test_size=size, random_state=seed, stratify=[row.label for row in rows])
-    except ValueError as error:
-        raise DataError([Fault(f"data.{name}", f"{size} cannot be drawn from the {len(rows)} rows of {spec.source}: {error}")]) from error
-    return kept, drawn
+        return task.number(row.target, names)
+    except ValueError:
+        where = f"data.{split} ({getattr(spec, split, spec.source)}) line {row.line}"
+        raise DataError([Fault(where, f"label '{row.target}' is not in the training rows")]) from None
 
 
-def _check_strata(spec: Data, rows: Sequence[Row]) -> None:
-    counts = Counter(row.label for row in rows)
-    if len(counts) < 2:
-        found = f"all {len(rows)} rows have the label '{next(iter(counts))}'" if counts else "there is no row"
-        raise DataError([Fault(spec.source, f"{found} in column '{spec.label}'; a classifier needs two classes")])
-    needed = 1 + sum(not isinstance(size, str) for size in (spec.test, spec.validation))
-    rare = [label for label, count in counts.items() if count < needed][:10]
-    lines = {row.label: row.line for row in rows if row.label in rare}
-    if rare:
-        what = "{} row(s) in class '{}', the last in line {}: every class needs at least {} (one for each split)"
-        raise DataError(
-            Fault(spec.source, what.format(counts[label], label, lines[label], needed), "add rows, or leave that class out of the file")
-            for label in rare
-        )
+def _transfers(
+    task: Any, params: Params, places: Mapping[str, str], known: set[str], skipped: list[str], progress: Progress
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """The examples of every transfer set, each set a seeded draw, and how often each is seen."""
+    examples: list[dict[str, Any]] = []
+    frequency: list[float] = []
+    for index, spec in enumerate(params.transfers):
+        drawn = _transfer(task, spec, places[f"transfer {index}"], known, skipped, params.seed)
+        if not drawn:
+            what = f"no new example of {spec.min_words} to {spec.max_words} words in {spec.source}"
+            raise DataError([Fault(f"transfer {index}" if index else "transfer", what)])
+        if len(drawn) < spec.rows:
+            progress.note(f"the transfer set has {len(drawn)} examples; {spec.rows} were asked for")
+        known |= {task.identity(one) for one in drawn}
+        examples += drawn
+        frequency += [spec.weight] * len(drawn)
+    return examples, frequency
 
 
-def _check_classes(spec: Data, parts: Mapping[str, Sequence[Row]], names: Sequence[str]) -> None:
-    known = set(names)
-    strange = [(name, row) for name in ("test", "validation") for row in parts[name] if row.label not in known]
-    if strange:
-        raise DataError(
-            Fault(f"data.{name} ({getattr(spec, name)}) line {row.line}", f"label '{row.label}' is not in the training rows")
-            for name, row in strange[:10]
-        )
+def _transfer(task: Any, spec: Transfer, place: str, known: set[str], skipped: list[str], seed: int) -> list[dict[str, Any]]:
+    """New examples with the smallest keyed hashes: the file is a stream, and memory holds only what is kept."""
+    secret = str(seed).encode()
+    new: dict[bytes, dict[str, Any]] = {}
+    for batch in _batches(_examples(task, spec, place, skipped), 4 * max(spec.rows, 1000)):
+        ranked = ((blake2b(key.encode(), digest_size=16, key=secret).digest(), one) for one in batch if (key := task.identity(one)) not in known)
+        merged = {**new, **dict(ranked)}
+        new = {rank: merged[rank] for rank in heapq.nsmallest(spec.rows, merged)}
+    return list(new.values())
 
 
-def _transfer(params: Params, places: Mapping[str, str], known: set[str], skipped: list[str], progress: Progress) -> list[str]:
-    """A seeded draw of new texts: those with the smallest keyed hashes, so that memory holds only what is kept."""
-    spec = params.transfer
-    if spec is None:
-        return []
-    found = unlabelled(_located(places["transfer"]), spec, skipped)
-    cut = (piece for _, text in found for piece in (sentences(text, spec.min_words, spec.max_words) if spec.sentences else _whole(text, spec)))
-    secret = str(params.seed).encode()
-    new: dict[bytes, str] = {}
-    ranked = ((blake2b(_normal(text).encode(), digest_size=16, key=secret).digest(), text) for text in cut if _normal(text) not in known)
-    for rank, text in heapq.nsmallest(2 * spec.rows, ranked):  # twice: repeats rank equally and go
-        new.setdefault(rank, text)
-    drawn = [new[rank] for rank in sorted(new)[: spec.rows]]
-    if not drawn:
-        raise DataError([Fault("transfer", f"no new text of {spec.min_words} to {spec.max_words} words in {spec.source}")])
-    if len(drawn) < spec.rows:
-        progress.note(f"the transfer set has {len(drawn)} texts; {spec.rows} were asked for")
-    return drawn
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    yield batch
 
 
-def _whole(text: str, spec: Transfer) -> Iterator[str]:
-    if spec.min_words <= len(text.split()) <= spec.max_words:
+def _examples(task: Any, spec: Transfer, place: str, skipped: list[str]) -> Iterator[dict[str, Any]]:
+    wanted, located = roles(task, spec), _located(place)
+    with problems(located) as add:
+        for line, values in rows_of(located, spec, wanted, skipped, ()):
+            for text in _cut(values.get("text"), spec):
+                try:
+                    yield task.example(values if text is None else {**values, "text": text})
+                except ValueError as error:
+                    add(line, str(error))
+
+
+def _cut(text: str | None, spec: Transfer) -> Iterator[str | None]:
+    if text is None:
+        yield None
+    elif spec.sentences:
+        yield from sentences(text, spec.min_words, spec.max_words)
+    elif spec.min_words <= len(text.split()) <= spec.max_words:
         yield text
 
 
-def _write(out: Path, params: Params, parts: Mapping[str, Sequence[Row]], transfer: Sequence[str], names: Sequence[str]) -> None:
-    number = {name: index for index, name in enumerate(names)}
-    for name, part in parts.items():
-        write_split(out, name, [row.text for row in part], [number[row.label] for row in part])
-    write_split(out, "transfer", transfer, [NO_LABEL] * len(transfer))
-    pool = [row.text for row in parts["train"]] + list(transfer)
+def _calibration(params: Params, pool: Sequence[dict[str, Any]], out: Path) -> None:
     drawn = np.random.default_rng(params.seed).permutation(len(pool))[: params.data.calibration]
-    write_split(out, "calibration", [pool[index] for index in drawn], [NO_LABEL] * len(drawn))
-    (out / "labels.json").write_text(json.dumps(list(names), ensure_ascii=False) + "\n", encoding="utf-8")
+    write_split(out, "calibration", [pool[index] for index in drawn], [None] * len(drawn))

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ from edgedistill.cache import RESUME
 from edgedistill.errors import EdgedistillError, Fault, StageError, nearest
 from edgedistill.progress import Progress
 from edgedistill.spec import Candidate, Inputs
+from edgedistill.stages import _quality as quality
 from edgedistill.stages import needs_files
-from edgedistill.stages._splits import read_split
+from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
-VERSION = 2  # 2: agreement on more texts, losses beyond chance, a margin for latency
+VERSION = 3  # 2: agreement on more texts, losses beyond chance, a margin for latency; 3: every task
 TOOLS = ("onnx", "onnxruntime")
 CALIBRATION_BATCH = 8
 NEAR = 1.10  # files within a tenth of the smallest are the same size to a user: among them a faster one may win
 FASTER = 0.90  # of the smallest's latency: less is noise, and the choice is to be the same tomorrow
 JUDGED = 512  # texts that agreement is counted on: validation rows, then training and transfer texts that did not calibrate
-ONE_SIDED_95 = 1.645  # standard deviations
 TIMED_TEXTS = 32
 TIMED_ROUNDS = 5
 
@@ -93,7 +94,7 @@ def ensures(out: Path) -> None:
 
 
 class _Bench:
-    """The export, the calibration inputs and the validation rows that every candidate is judged by."""
+    """The export, the calibration inputs and the rows that every candidate is judged by."""
 
     def __init__(self, params: Params, inputs: Inputs) -> None:
         self.task = plugins.load("tasks", params.task)
@@ -101,27 +102,30 @@ class _Bench:
         export, prepared = inputs["export"], inputs["prepare"].path
         self.pad_id = int(export.facts["pad_id"])
         self.exported = self.engine.Exported(plain=export.path / "model.onnx", fused=export.path / "fused.onnx")
-        tokenizer = models.load_tokenizer(export.path)
-        validation = read_split(prepared, "validation")
-        self.labels = validation.labels
-        more = _uncalibrated(prepared)[: max(0, JUDGED - len(validation.texts))]
-        self.rows = self.task.encode(tokenizer, validation.texts + more, params.max_length)
-        self.calibration = self.task.encode(tokenizer, read_split(prepared, "calibration").texts, params.max_length)
-        self.fp32 = runtime.run_rows(runtime.open_session(self.exported.fused), self.rows, self.feeds)
-        self.fp32_correct = self.correct(self.fp32)
+        encoder = models.load_encoder(self.task, export.path)
+        self.validation, self.names = read_split(prepared, "validation"), class_names(prepared)
+        more = _uncalibrated(self.task, prepared)[: max(0, JUDGED - len(self.validation))]
+        self.rows = self.task.encode(encoder, self.validation.examples + more, params.max_length)
+        self.flat = [row for rows in self.rows for row in rows]
+        self.calibration = self.task.encode(encoder, read_split(prepared, "calibration").examples, params.max_length)
+        session = runtime.open_session(self.exported.fused)
+        self.inputs = [entry.name for entry in session.get_inputs()]
+        self.fp32_evidence, self.fp32_decisions = self.judge(runtime.run_examples(session, self.task, self.rows, self.pad_id))
 
-    def correct(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Right or wrong on the validation rows, which come first."""
-        rows: NDArray[np.float64] = self.task.correct(logits[: len(self.labels)], self.labels)
-        return rows
+    def judge(self, outputs: Sequence[Any]) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
+        """What the validation rows, which come first, say about the metric; what all rows were decided to be."""
+        count, split = len(self.validation), self.validation
+        evidence = self.task.evidence(outputs[:count], self.rows[:count], split.examples, split.targets, self.names)
+        return evidence, [np.atleast_2d(one) for one in self.task.decisions(outputs, self.rows)]
 
-    def feeds(self, rows: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int64]]:
-        feeds: dict[str, NDArray[np.int64]] = self.task.feeds(rows, self.pad_id)
-        return feeds
+    def feeds(self, rows: Sequence[Any]) -> dict[str, NDArray[Any]]:
+        feeds = self.task.feeds(rows, self.pad_id)
+        return {name: feeds[name] for name in self.inputs}
 
-    def calibration_feeds(self) -> Iterator[dict[str, NDArray[np.int64]]]:
-        for start in range(0, len(self.calibration), CALIBRATION_BATCH):
-            yield self.feeds(self.calibration[start : start + CALIBRATION_BATCH])
+    def calibration_feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
+        rows = [row for one in self.calibration for row in one]
+        for start in range(0, len(rows), CALIBRATION_BATCH):
+            yield self.feeds(rows[start : start + CALIBRATION_BATCH])
 
 
 def _try(scheme: str, params: Params, bench: _Bench, scratch: Path) -> Tried:
@@ -129,38 +133,38 @@ def _try(scheme: str, params: Params, bench: _Bench, scratch: Path) -> Tried:
     nothing = Candidate(scheme=scheme, bytes=0, score=0.0, agreement=0.0, latency_ratio=None, chosen=False, reason="")
     try:
         bench.engine.SCHEMES[scheme](bench.exported, file, bench.calibration_feeds())
-        logits = runtime.run_rows(runtime.open_session(file), bench.rows, bench.feeds, batch_size=1)
+        outputs = runtime.run_examples(runtime.open_session(file), bench.task, bench.rows, bench.pad_id, batch_size=1)
     except EdgedistillError as error:
         return Tried(nothing, file, f"it does not load: {error}")
     except Exception as error:  # the quantiser raises whatever the graph provokes; the candidate is out, and the receipt says why
         return Tried(nothing, file, f"the quantiser failed: {type(error).__name__}: {error}")
-    correct = bench.correct(logits)
-    agreement = float(bench.task.agree(logits, bench.fp32).mean())
-    candidate = replace(nothing, bytes=file.stat().st_size, score=float(correct.mean()), agreement=agreement)
-    return Tried(candidate, file, _problem(agreement, correct, bench.fp32_correct, params))
+    evidence, decisions = bench.judge(outputs)
+    agreement = float(bench.task.alike(decisions, bench.fp32_decisions).mean())
+    candidate = replace(nothing, bytes=file.stat().st_size, score=bench.task.total(evidence), agreement=agreement)
+    return Tried(candidate, file, _problem(bench, agreement, evidence, params))
 
 
-def _problem(agreement: float, correct: NDArray[np.float64], fp32: NDArray[np.float64], params: Params) -> str:
+def _problem(bench: _Bench, agreement: float, evidence: NDArray[np.float64], params: Params) -> str:
     """Why a candidate cannot be shipped. Its loss counts when its one-sided 95 % bound, paired by row, is beyond what is allowed."""
     if agreement < params.agreement:
         return f"it agrees with fp32 on {agreement:.2%} of the texts, below {params.agreement:.2%}"
-    lost = fp32 - correct
-    bound = lost.mean() - ONE_SIDED_95 * lost.std() / np.sqrt(len(lost))
-    if bound > params.drop:
-        return f"its validation score {correct.mean():.4f} is below fp32's {fp32.mean():.4f} by more than {params.drop} and chance"
+    if quality.lost_at_least(bench.task, evidence, bench.fp32_evidence) > params.drop:
+        ours, fp32 = bench.task.total(evidence), bench.task.total(bench.fp32_evidence)
+        return f"its validation score {ours:.4f} is worse than fp32's {fp32:.4f} by more than {params.drop} and chance"
     return ""
 
 
-def _uncalibrated(prepared: Path) -> list[str]:
-    calibrated = set(read_split(prepared, "calibration").texts)
-    return [text for name in ("transfer", "train") for text in read_split(prepared, name).texts if text not in calibrated]
+def _uncalibrated(task: Any, prepared: Path) -> list[dict[str, Any]]:
+    calibrated = {task.identity(one) for one in read_split(prepared, "calibration").examples}
+    pool = (one for name in ("transfer", "train") for one in read_split(prepared, name).examples)
+    return list(islice((one for one in pool if task.identity(one) not in calibrated), JUDGED))
 
 
 def _with_latency(tried: Sequence[Tried], bench: _Bench) -> list[Tried]:
     """Median latency of each candidate ÷ fp32's: batch 1, one thread, real lengths, interleaved text by text."""
     alive = [one for one in tried if one.candidate.bytes]
     sessions = [runtime.open_session(bench.exported.fused, threads=1)] + [runtime.open_session(one.file, threads=1) for one in alive]
-    feeds = [bench.feeds([row]) for row in bench.rows[:TIMED_TEXTS]]
+    feeds = [bench.feeds([row]) for row in bench.flat[:TIMED_TEXTS]]
     samples = np.array(
         [[_seconds(session, feed) for session in sessions] for _ in range(TIMED_ROUNDS) for feed in feeds]
     )  # [rounds · texts, sessions]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,67 +12,101 @@ from typing import Any
 from edgedistill import plugins
 from edgedistill.errors import Fault, StageError
 from edgedistill.progress import Progress
-from edgedistill.spec import Inputs, Student
+from edgedistill.spec import Inputs, Round, Student
 from edgedistill.stages import needs_files
-from edgedistill.stages._splits import class_names, read_split
+from edgedistill.stages._splits import class_names, read_split, texts_of
 from edgedistill.training import models
 
-VERSION = 2  # 2: a vocabulary is filled up to its size
+VERSION = 3  # 2: a vocabulary is filled up to its size; 3: every task, chains of methods
 TOOLS = ("torch", "transformers", "tokenizers")
+CALIBRATION_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """The teacher is the input `teach`; a checkpoint is in the place `student`."""
+    """The teacher is the input `teach`; a checkpoint is in the place `student`. `trial` is the round that layer maps are tried with."""
 
     task: str
     student: Student
+    trial: Round | None
+    max_length: int
     seed: int
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
-    """What the student's method asks of the teacher's config, and of its own checkpoint."""
-    method = plugins.load("students", params.student.method)
+    """What the student's methods ask of the teacher's config, and of its own checkpoint."""
+    from edgedistill import students
+
     place = places["teacher"]
     unreadable = place.startswith("hub:") or models.folder_faults("", Path(place))
-    faults: list[Fault] = [] if unreadable else method.faults(params.student, models.full_config(Path(place)))
+    faults: list[Fault] = [] if unreadable else students.faults(params.student, models.full_config(Path(place)))
     own = places.get("student", "hub:")
     return faults + ([] if own.startswith("hub:") else models.folder_faults("student.model", Path(own)))
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
     """Write the student's model folder."""
-    from edgedistill.students import Origin
-    from edgedistill.students._vocabulary import unknown_rate
+    from edgedistill import students
 
     prepared, teacher = inputs["prepare"].path, inputs["teach"].path
     task = plugins.load("tasks", params.task)
     labels = class_names(prepared)
-    texts = read_split(prepared, "train").texts + read_split(prepared, "transfer").texts
-    tokenizer = models.load_tokenizer(teacher)
+    encoder = models.load_encoder(task, teacher)
+    tokenizer = encoder if hasattr(encoder, "get_vocab_size") else None
+    texts = texts_of(one for name in ("train", "transfer") for one in read_split(prepared, name).examples) if tokenizer else []
     place = inputs.places.get("student")
-    origin = Origin(
-        teacher=models.load_model(task.AUTO_CLASS, teacher),
+    model = models.load_model(task.AUTO_CLASS, teacher)
+    origin = students.Origin(
+        teacher=model,
         tokenizer=tokenizer,
         texts=texts,
         labels=labels,
         auto_class=task.AUTO_CLASS,
         checkpoint=models.resolve(place) if place else None,
+        inputs=_calibration(task, model, encoder, prepared, params.max_length),
     )
-    made = plugins.load("students", params.student.method).build(params.student, origin, params.seed)
-    models.name_labels(made.model, labels)
-    models.save(made.model, made.tokenizer, out)
-    unknown = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
-    pieces = made.tokenizer.get_vocab_size()
-    rates = f"unknown tokens {unknown['student']:.4%} (teacher {unknown['teacher']:.4%})"
-    progress.note(f"{made.model.num_parameters() / 1e6:.2f} M parameters, {pieces} pieces, {rates}")
-    return {"parameters": made.model.num_parameters(), "pieces": pieces, "unknown_rate": unknown, **made.facts}
+    made = students.compose(params.student, origin, params.seed)
+    if task.CLASSES:
+        models.name_labels(made.model, labels)
+    models.save(made.model, made.tokenizer, out, files=models.encoder_files(task, teacher))
+    facts = {"parameters": made.model.num_parameters(), **made.facts}
+    told = f"{facts['parameters'] / 1e6:.2f} M parameters"
+    if tokenizer is not None:
+        rates = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
+        facts |= {"pieces": made.tokenizer.get_vocab_size(), "unknown_rate": rates}
+        told += f", {facts['pieces']} pieces, unknown tokens {rates['student']:.4%} (teacher {rates['teacher']:.4%})"
+    progress.note(told)
+    return facts
+
+
+def _calibration(task: Any, model: Any, encoder: Any, prepared: Path, max_length: int) -> list[dict[str, Any]]:
+    """The calibration examples as batches of the teacher's inputs, for methods that shrink what matters least."""
+    import torch
+
+    from edgedistill.runtime import by_length
+
+    rows = [row for one in task.encode(encoder, read_split(prepared, "calibration").examples, max_length) for row in one]
+    padding = int(getattr(model.config, "pad_token_id", 0) or 0)
+    batches = ([rows[index] for index in batch] for batch in by_length(rows, CALIBRATION_BATCH))
+    return [models.accepted(model, {name: torch.from_numpy(value) for name, value in task.feeds(batch, padding).items()}) for batch in batches]
 
 
 def ensures(out: Path) -> None:
-    """A model folder whose tokenizer fits its embedding table."""
-    needs_files(out, "config.json", "model.safetensors", "tokenizer.json")
+    """A model folder whose tokenizer, if it has one, fits its embedding table."""
+    needs_files(out, "config.json", "model.safetensors")
+    if not (out / "tokenizer.json").is_file():
+        return
     size = json.loads((out / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     pieces = models.load_tokenizer(out).get_vocab_size()
     if pieces > size:
         raise StageError(f"the student's tokenizer has {pieces} pieces, its embedding table {size} rows")
+
+
+def unknown_rate(tokenizer: Any, texts: Sequence[str]) -> float:
+    """The share of tokens of `texts` that are the unknown token, special tokens apart; 0 where the tokenizer has none."""
+    spec = json.loads(tokenizer.to_str())["model"]
+    unknown = tokenizer.token_to_id(spec.get("unk_token") or "[UNK]")
+    counts: Counter[int] = Counter()
+    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        counts.update(encoding.ids)
+    return counts[unknown] / max(1, counts.total()) if unknown is not None else 0.0

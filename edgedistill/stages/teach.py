@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +11,11 @@ from typing import Any
 from edgedistill import plugins
 from edgedistill.errors import ConfigError, Fault, StageError
 from edgedistill.progress import Progress
-from edgedistill.spec import Inputs, Schedule
-from edgedistill.stages import needs_files
+from edgedistill.spec import Inputs, Loss, Schedule
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
-VERSION = 2  # 2: classes by the number in id2label; a backbone needs [teach]
+VERSION = 3  # 3: every task
 TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
 
 
@@ -41,19 +41,21 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
     """Write the teacher's model folder; the facts hold its curves."""
     task = plugins.load("tasks", params.task)
-    labels = class_names(inputs["prepare"].path)
+    names = class_names(inputs["prepare"].path)
     folder = models.resolve(inputs.places["teacher"])
-    tokenizer = models.load_tokenizer(folder)
-    pieces, rows = tokenizer.get_vocab_size(), models.full_config(folder)["vocab_size"]
-    if pieces > rows:
-        raise ConfigError([Fault("teacher.model", f"its tokenizer has {pieces} pieces, its embeddings {rows} rows")])
+    encoder = models.load_encoder(task, folder)
+    if hasattr(encoder, "get_vocab_size"):
+        pieces, rows = encoder.get_vocab_size(), models.full_config(folder)["vocab_size"]
+        if pieces > rows:
+            raise ConfigError([Fault("teacher.model", f"its tokenizer has {pieces} pieces, its embeddings {rows} rows")])
     curves: dict[str, Any] = {}
     if params.schedule is None:
-        model = _adopt(task.AUTO_CLASS, folder, labels)
+        model = _adopt(task, folder, names)
     else:
-        model, curves = _fine_tune(params, params.schedule, task, folder, tokenizer, inputs, out, progress)
-    models.name_labels(model, labels)
-    models.save(model, tokenizer, out)
+        model, curves = _fine_tune(params, params.schedule, task, folder, encoder, inputs, out, progress)
+    if task.CLASSES:
+        models.name_labels(model, names)
+    models.save(model, encoder, out, files=models.encoder_files(task, folder))
     return curves | {"parameters": model.num_parameters()}
 
 
@@ -62,21 +64,33 @@ def ensures(out: Path) -> None:
     faults = models.folder_faults("", out)
     if faults:
         raise StageError(str(faults[0]))
-    needs_files(out, "tokenizer.json")
 
 
-def _adopt(auto_class: str, folder: Path, labels: Sequence[str]) -> Any:
-    """The teacher with the outputs of its head put into the order of the data's classes."""
+def _adopt(task: Any, folder: Path, labels: Sequence[str]) -> Any:
+    """The teacher as it is, with the outputs of its head put into the order of the data's classes."""
+    if not task.CLASSES:
+        return _pooled(models.load_model(task.AUTO_CLASS, folder), folder)
     named = models.full_config(folder)["id2label"]
     theirs = [str(named[index]) for index in sorted(named, key=int)]  # JSON's order is the writer's
     count = len(theirs)
     if count != len(labels):
         what = f"has {count} classes ({', '.join(theirs)}), the data {len(labels)} ({', '.join(labels)})"
         raise ConfigError([Fault("teacher.model", what, "add [teach] to fine-tune a fresh head on the data's classes")])
-    model = models.load_model(auto_class, folder)
+    model = models.load_model(task.AUTO_CLASS, folder)
     order = _order(theirs, labels)
     if order != list(range(count)):
         _permute_head(model, order)
+    return model
+
+
+def _pooled(model: Any, folder: Path) -> Any:
+    """An embedder's pooling, as sentence-transformers writes it down beside the model, put into the config."""
+    file = folder / "1_Pooling" / "config.json"
+    if file.is_file():
+        modes = json.loads(file.read_text(encoding="utf-8"))
+        model.config.pooling = "cls" if modes.get("pooling_mode_cls_token") else "mean"
+        if not modes.get("pooling_mode_cls_token") and not modes.get("pooling_mode_mean_tokens"):
+            raise ConfigError([Fault("teacher.model", f"{file} pools neither by the mean nor by the first token", "mean and cls are known")])
     return model
 
 
@@ -103,18 +117,18 @@ def _permute_head(model: Any, order: Sequence[int]) -> None:
 
 
 def _fine_tune(
-    params: Params, schedule: Schedule, task: Any, folder: Path, tokenizer: Any, inputs: Inputs, out: Path, progress: Progress
+    params: Params, schedule: Schedule, task: Any, folder: Path, encoder: Any, inputs: Inputs, out: Path, progress: Progress
 ) -> tuple[Any, dict[str, Any]]:
-    from edgedistill.stages._training import Material, curves, fit
-
-    labels = class_names(inputs["prepare"].path)
     import torch
 
+    from edgedistill.stages._terms import Terms
+    from edgedistill.stages._training import Material, curves, fit
+
+    prepared = inputs["prepare"].path
+    names = class_names(prepared)
     torch.manual_seed(params.seed)  # the fresh head is drawn from it
-    model = models.load_model(task.AUTO_CLASS, folder, fresh_head=True, num_labels=len(labels), ignore_mismatched_sizes=True)
-    train = read_split(inputs["prepare"].path, "train")
-    validation = read_split(inputs["prepare"].path, "validation")
-    material = Material.of(task, tokenizer, train, validation, None, params.max_length)
-    trained = fit(model, material, {task.TRAINING_LOSS: (1.0, {})}, schedule, params.seed, out, progress)
+    model = _pooled(models.load_model(task.AUTO_CLASS, folder, fresh_head=True, ignore_mismatched_sizes=True, **task.head(names)), folder)
+    material = Material.of(task, encoder, read_split(prepared, "train"), read_split(prepared, "validation"), names, params.max_length)
+    trained = fit(model, material, Terms.of({task.TRAINING_LOSS: Loss()}, model), schedule, params.seed, out, progress)
     progress.note(f"validation {task.METRIC} {trained.best:.4f}")
     return model, {"curves": curves(trained), "schedule": asdict(schedule)}

@@ -1,4 +1,4 @@
-"""Text classification: a sentence in, one of two or more classes out.
+"""Text classification: a text or a pair of texts in, one of two or more classes out.
 
 Texts become token ids with the `tokenizers` library everywhere — in training, in the check, and in the bundle — so what the
 device sees is what the student learned on.
@@ -6,62 +6,82 @@ device sees is what the student learned on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from edgedistill.spec import Data
+from edgedistill.tasks import UNLABELLED, Outputs
+from edgedistill.tasks._classes import class_answers, natural, same
+from edgedistill.tasks._text import FILES, asked, encode, example, feeds, forward, group, identity, load, pick, picks, shape, stacked
+
+__all__ = ["FILES", "asked", "encode", "example", "feeds", "forward", "group", "identity", "load", "pick", "picks", "shape"]
 
 METRIC = "accuracy"
+HIGHER = True
 AUTO_CLASS = "AutoModelForSequenceClassification"
-TRAINING_LOSS = "ce"  # what a backbone is fine-tuned with before it teaches
-INPUTS = ("input_ids", "attention_mask")
+TRAINING_LOSS = "ce"
+COLUMNS = {"text": "text", "label": "label"}
+OPTIONAL: tuple[str, ...] = ()
+CLASSES = True
+SHOWN = '"some text"'  # what `predict` is given
+ANSWER = '`logits` has one number for each entry of `labels.json`; the largest is the answer.'
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Token ids of each text, special tokens included, cut at `max_length` tokens."""
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+def target(value: str, example: Mapping[str, Any], data: Data) -> str:
+    """The class's name."""
+    return value
 
 
-def feeds(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, NDArray[np.int64]]:
-    """The model's inputs for b rows of at most s tokens: `input_ids` and `attention_mask`, both int64 [b, s]."""
-    longest = max(len(row) for row in rows)
-    ids = np.full((len(rows), longest), pad_id, np.int64)  # [b, s]
-    mask = np.zeros((len(rows), longest), np.int64)  # [b, s]
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-    return {"input_ids": ids, "attention_mask": mask}
+def stratum(target: str) -> str:
+    """A split keeps the classes in proportion."""
+    return target
 
 
-def correct(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-    """Each row's share of the metric [n]: 1 where the largest logit [n, c] is the label [n]. Their mean is the accuracy."""
-    return np.asarray(logits.argmax(axis=1) == labels, np.float64)
+def names(targets: Iterable[str]) -> list[str]:
+    """The classes: numbers in their order, then words."""
+    return sorted(set(targets), key=natural)
 
 
-def agree(logits: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+def number(target: str, names: Sequence[str]) -> int:
+    """The class's place. Raises ValueError when it is none of them."""
+    return names.index(target)
+
+
+def head(names: Sequence[str]) -> dict[str, Any]:
+    """One output a class."""
+    return {"num_labels": len(names)}
+
+
+def labels(rows: Sequence[Any], target: int | None, names: Sequence[str]) -> NDArray[np.int64]:
+    """The class number, [1]."""
+    return np.array([UNLABELLED if target is None else target], np.int64)
+
+
+def evidence(
+    outputs: Outputs, rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[int], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """1 where the largest logit is the label, [n, 1]."""
+    return np.asarray(stacked(outputs).argmax(axis=1) == np.asarray(targets), np.float64)[:, None]
+
+
+def total(evidence: NDArray[np.float64]) -> float:
+    """The accuracy."""
+    return float(evidence.mean())
+
+
+def decisions(outputs: Outputs, rows: Sequence[Any]) -> list[NDArray[Any]]:
+    """The class that each example gets, [1]."""
+    return list(stacked(outputs).argmax(axis=1)[:, None])
+
+
+def alike(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     """1 where two models decide the same, [n]."""
-    return np.asarray(logits.argmax(axis=1) == others.argmax(axis=1), np.float64)
+    return same(ours, theirs)
 
 
-def probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Softmax over classes, [n, c]."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def answers(logits: NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """What a person wants to read: the class, its probability, and all probabilities by class name."""
-    return [
-        {
-            "label": names[int(row.argmax())],
-            "probability": round(float(row.max()), 6),
-            "all": {n: round(float(p), 6) for n, p in zip(names, row, strict=True)},
-        }
-        for row in probabilities(logits)
-    ]
+def answers(outputs: Outputs, rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The class, its probability, and all probabilities by class name."""
+    return class_answers(stacked(outputs), names)

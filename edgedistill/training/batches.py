@@ -10,25 +10,29 @@ from numpy.typing import NDArray
 BUCKET = 50  # batches that are sorted by length together: enough to save the padding, few enough to keep the order random
 
 
-def bucketed(lengths: Sequence[int], batch_size: int, epochs: float, seed: int) -> list[list[int]]:
+def bucketed(lengths: Sequence[int], batch_size: int, epochs: float, seed: int, frequency: Sequence[float] | None = None) -> list[list[int]]:
     """Row numbers of every batch of a whole training, epoch after epoch; a fraction of an epoch is its first batches.
 
-    Within an epoch each row appears once. Rows are shuffled, cut into buckets of `BUCKET` batches, sorted by length inside each, and the
-    batches shuffled again. Raises ValueError when there is no row.
+    Within an epoch each row appears once, or as often as its `frequency` says (a fraction is a chance, drawn anew for each epoch). Rows
+    are shuffled, cut into buckets of `BUCKET` batches, sorted by length inside each, and the batches shuffled again. Raises ValueError
+    when there is no row.
     """
     if not len(lengths):
         raise ValueError("there is no row to make batches of")
     size = np.asarray(lengths)
     random = np.random.default_rng(seed)
-    wanted = max(1, round(epochs * -(-len(size) // batch_size)))
+    often = None if frequency is None or all(one == 1.0 for one in frequency) else np.asarray(frequency, np.float64)
+    epoch = len(size) if often is None else max(1, round(float(often.sum())))
+    wanted = max(1, round(epochs * -(-epoch // batch_size)))
     batches: list[list[int]] = []
     while len(batches) < wanted:
-        batches += _epoch(size, batch_size, random)
+        batches += _epoch(size, batch_size, random, often)
     return batches[:wanted]
 
 
-def _epoch(size: NDArray[np.int64], batch_size: int, random: np.random.Generator) -> list[list[int]]:
-    shuffled = random.permutation(len(size))
+def _epoch(size: NDArray[np.int64], batch_size: int, random: np.random.Generator, often: NDArray[np.float64] | None) -> list[list[int]]:
+    seen = np.arange(len(size)) if often is None else np.repeat(np.arange(len(size)), np.floor(often + random.random(len(often))).astype(int))
+    shuffled = random.permutation(seen if len(seen) else np.arange(len(size)))
     batches = []
     for start in range(0, len(shuffled), batch_size * BUCKET):
         bucket = shuffled[start : start + batch_size * BUCKET]

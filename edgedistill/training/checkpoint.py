@@ -54,8 +54,12 @@ class Checkpoints:
                 shutil.rmtree(older)
         self.saved_at = time.monotonic()
 
+    def newest(self) -> Path | None:
+        """The newest whole one, if there is one."""
+        whole = sorted(folder for folder in self.folder.glob("step-*") if folder.suffix != ".part")
+        return whole[-1] if whole else None
+
     def restore(self) -> None:
         """Load the newest whole one, if there is one."""
-        whole = sorted(folder for folder in self.folder.glob("step-*") if folder.suffix != ".part")
-        if whole:
-            self.machine.load_state(str(whole[-1]))
+        if newest := self.newest():
+            self.machine.load_state(str(newest))

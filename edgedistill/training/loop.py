@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
@@ -24,18 +24,24 @@ from edgedistill.training.batches import bucketed
 from edgedistill.training.checkpoint import Checkpoints, Position
 
 READ_EVERY = 10  # steps between readings of the loss: reading it waits for the device
+EXPLODED = 1e3  # times the lowest loss that was read (at least 1): no schedule comes back from there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One training: the rows' token `lengths`, `collate` from row numbers to a batch, weighted `loss` terms by name, `score` of a model."""
+    """One training: the examples' token `lengths` and how often an epoch sees each, `collate` from their numbers to a batch, weighted `loss`
+    terms by name at a share of the training, `score` of a model (more is better where `higher`), `extras` that learn along.
+    """
 
     lengths: Sequence[int]
+    frequency: Sequence[float]
     collate: Callable[[list[int]], Mapping[str, Tensor]]
-    loss: Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]]
+    loss: Callable[[nn.Module, nn.Module, Mapping[str, Tensor], float], Mapping[str, Tensor]]
     score: Callable[[nn.Module], float]
+    higher: bool
     schedule: Schedule
     seed: int
+    extras: nn.Module
 
 
 @dataclass(slots=True)
@@ -44,8 +50,9 @@ class Trained:
 
     losses: list[tuple[int, float]] = field(default_factory=list)
     scores: list[tuple[int, float]] = field(default_factory=list)
-    best: float = -math.inf
+    best: float = math.nan
     best_step: int = 0
+    lowest: float = math.inf  # loss that was read
     waited: int = 0  # evaluations since the score last rose
     steps: int = 0
     rows: int = 0
@@ -73,30 +80,30 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
     """
     machine = accelerator()
     set_seed(plan.seed)
-    batches = bucketed(plan.lengths, plan.schedule.batch_size, plan.schedule.epochs, plan.seed)
-    optimizer, scheduler = _optimizer(model, plan.schedule, len(batches))
+    batches = bucketed(plan.lengths, plan.schedule.batch_size, plan.schedule.epochs, plan.seed, plan.frequency)
+    whole = nn.ModuleDict({"model": model, "extras": plan.extras})
+    optimizer, scheduler = _optimizer(whole, plan.schedule, len(batches))
     trained = Trained()
     apart = torch.Generator().manual_seed(
         plan.seed
     )  # a loader draws a seed when it starts: from here, so that a resumed run's dropout is not shifted
     loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=plan.collate, generator=apart)  # type: ignore[arg-type]
-    prepared, optimizer, scheduler, loader = machine.prepare(model, optimizer, scheduler, loader)
+    prepared, optimizer, scheduler, loader = machine.prepare(whole, optimizer, scheduler, loader)
     checkpoints = Checkpoints(machine, work, Position(trained))
     checkpoints.restore()
-    watch = _Watch(plan, progress, trained, len(batches))
+    watch = _Watch(plan, progress, trained, len(batches), checkpoints)
     for inputs in () if watch.stale() else _remaining(machine, loader, trained.steps):
-        terms = _step(machine, prepared, optimizer, scheduler, plan, inputs)
-        watch.step(terms, len(inputs["input_ids"]))
+        terms = _step(machine, prepared, optimizer, scheduler, plan, inputs, trained.steps / len(batches))
+        watch.step(terms, len(next(iter(inputs.values()))))
         if watch.evaluation_is_due():
-            _evaluate(machine.unwrap_model(prepared), plan, trained, work / "best.safetensors")
+            _evaluate(machine.unwrap_model(prepared)["model"], plan, trained, work / "best.safetensors")
             checkpoints.save()
             if watch.stale():
                 progress.note(f"stopped at step {trained.steps}: no better validation score in {plan.schedule.patience} evaluations")
                 break
         elif checkpoints.are_due():
             checkpoints.save()
-    unwrapped = machine.unwrap_model(prepared)
-    unwrapped.load_state_dict(load_file(work / "best.safetensors"))
+    load_model(model, work / "best.safetensors")
     machine.free_memory()
     return trained
 
@@ -113,11 +120,13 @@ def _remaining(machine: Accelerator, loader: Any, done: int) -> Iterator[Mapping
     yield from machine.skip_first_batches(loader, done) if done else loader
 
 
-def _step(machine: Accelerator, model: nn.Module, optimizer: Any, scheduler: Any, plan: Plan, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    model.train()
-    terms = plan.loss(model, inputs)
+def _step(
+    machine: Accelerator, whole: Any, optimizer: Any, scheduler: Any, plan: Plan, inputs: Mapping[str, Tensor], share: float
+) -> Mapping[str, Tensor]:
+    whole.train()
+    terms = plan.loss(whole["model"], whole["extras"], inputs, share)
     machine.backward(torch.stack(list(terms.values())).sum())
-    machine.clip_grad_norm_(model.parameters(), plan.schedule.max_grad_norm)
+    machine.clip_grad_norm_(whole.parameters(), plan.schedule.max_grad_norm)
     optimizer.step()
     scheduler.step()
     optimizer.zero_grad()
@@ -128,19 +137,20 @@ def _evaluate(model: nn.Module, plan: Plan, trained: Trained, best: Path) -> Non
     model.eval()
     score = plan.score(model)
     trained.scores.append((trained.steps, score))
-    trained.waited = 0 if score > trained.best else trained.waited + 1
-    if score >= trained.best:  # of equal scores the later one: the schedule has annealed it further
+    sign = 1 if plan.higher else -1
+    trained.waited = 0 if not sign * score <= sign * trained.best else trained.waited + 1
+    if not sign * score < sign * trained.best:  # of equal scores the later one: the schedule has annealed it further
         trained.best, trained.best_step = score, trained.steps
         beside = best.with_suffix(".part")
-        save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, beside)
+        save_model(model, str(beside))
         beside.replace(best)
 
 
 class _Watch:
     """Counts steps, reads the loss, tells the progress, and knows when to evaluate and when to stop."""
 
-    def __init__(self, plan: Plan, progress: Progress, trained: Trained, total: int) -> None:
-        self.plan, self.progress, self.trained, self.total = plan, progress, trained, total
+    def __init__(self, plan: Plan, progress: Progress, trained: Trained, total: int, checkpoints: Checkpoints) -> None:
+        self.plan, self.progress, self.trained, self.total, self.checkpoints = plan, progress, trained, total, checkpoints
         self.marks = {round(total * (index + 1) / plan.schedule.evaluations) for index in range(plan.schedule.evaluations)}
         self.started, self.rows_before = time.monotonic(), trained.rows
         self.seconds_before = trained.seconds
@@ -149,21 +159,29 @@ class _Watch:
         trained = self.trained
         trained.steps += 1
         trained.rows += rows
-        if trained.steps % READ_EVERY == 0 or trained.steps == self.total:
+        last = trained.steps == self.total
+        if trained.steps % READ_EVERY == 0 or last or self.evaluation_is_due() or self.checkpoints.are_due():  # no checkpoint of a broken model
             self._read(terms)
 
     def _read(self, terms: Mapping[str, Tensor]) -> None:
         trained = self.trained
         values = {name: float(term) for name, term in terms.items()}
         for name, value in values.items():
-            if not math.isfinite(value):
-                raise StageError(f"the loss term '{name}' is {value} at step {trained.steps}", hint="lower schedule.learning_rate")
+            if not math.isfinite(value) or value > max(EXPLODED * trained.lowest, EXPLODED):
+                raise self._broken(name, value)
+        trained.lowest = min(trained.lowest, max(sum(values.values()), 0.0))
         elapsed = time.monotonic() - self.started
         trained.seconds = round(self.seconds_before + elapsed, 1)
         trained.losses.append((trained.steps, round(sum(values.values()), 5)))
         speed = (trained.rows - self.rows_before) / elapsed
         seen = f" · val {trained.scores[-1][1]:.4f}" if trained.scores else ""
         self.progress.advance(trained.steps, self.total, "steps", f"loss {sum(values.values()):.4f}{seen} · {speed:.0f} rows/s")
+
+    def _broken(self, name: str, value: float) -> StageError:
+        what = f"the loss term '{name}' is {value:g} at step {self.trained.steps} of {self.total}"
+        good = self.checkpoints.newest()
+        where = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
+        return StageError(f"{what}; {where}", hint="lower schedule.learning_rate, or that term's weight")
 
     def evaluation_is_due(self) -> bool:
         return self.trained.steps in self.marks or self.trained.steps == self.total

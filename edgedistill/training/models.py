@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def folder_faults(where: str, folder: Path) -> list[Fault]:
     if "config.json" not in names:
         return [Fault(where, f"{folder} is not a model: it has no config.json", "save_pretrained writes the whole folder")]
     if any(name.endswith(".safetensors") for name in names):
-        if names & set(TOKENIZERS):
+        if names & {*TOKENIZERS, "preprocessor_config.json"}:
             return []
         return [Fault(where, f"{folder} has no tokenizer ({', '.join(TOKENIZERS)})", "save the model's tokenizer into the same folder")]
     pickles = sorted(names & set(PICKLES))
@@ -115,16 +116,41 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def accepted(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that a model takes: token types only where it was made with more than one."""
+    types = getattr(model.config, "type_vocab_size", 1) or 1
+    return {name: value for name, value in inputs.items() if name != "token_type_ids" or types > 1}
+
+
+def pieces(tokenizer: Any, rows: int) -> list[str]:
+    """The piece behind each row of an embedding table; rows beyond the vocabulary have none."""
+    return [tokenizer.id_to_token(index) or "" for index in range(rows)]
+
+
 def name_labels(model: Any, labels: Sequence[str]) -> None:
     """Write the class names into a model's config."""
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: index for index, label in enumerate(labels)}
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A model folder: config.json, model.safetensors, tokenizer.json."""
+def load_encoder(task: Any, folder: Path) -> Any:
+    """What turns a task's examples into a model's inputs: the tokenizer of a text model, the processor of an image model."""
+    return load_tokenizer(folder) if "tokenizer.json" in task.FILES else task.load(folder)
+
+
+def save(model: Any, encoder: Any, folder: Path, *, files: Sequence[Path] = ()) -> None:
+    """A model folder: config.json, model.safetensors, and the tokenizer, or the `files` that an image model's processor is in."""
+    model.config.output_hidden_states = False
     model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    if hasattr(encoder, "save"):
+        encoder.save(str(folder / "tokenizer.json"))
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
+def encoder_files(task: Any, folder: Path) -> list[Path]:
+    """The files of an encoder that is not rewritten."""
+    return [folder / name for name in task.FILES if name != "tokenizer.json"]
 
 
 def set_dropout(model: Any, dropout: float) -> None:

@@ -1,0 +1,38 @@
+"""The note that lies in a bundle: how to try it, and what an app must do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgedistill.spec import Inputs
+
+READING = {
+    "tokenizer.json": "Read `tokenizer.json` with a tokenizer of the Hugging Face format, cut at {length} tokens, and feed {inputs}, one at a time.",
+    "preprocessor_config.json": "Turn an image as `preprocessor_config.json` says (size, scale, mean, deviation), and feed {inputs}.",
+}
+
+
+def usage(params: Any, inputs: Inputs, task: Any, labels: Sequence[str], tensors: Sequence[Mapping[str, Any]]) -> str:
+    """The bundle's README."""
+    check, scheme, facts = inputs["check"].facts, inputs["quantize"].facts["scheme"], params.target.runtime
+    scores = check["scores"]
+    classes = f", classes: {', '.join(f'`{label}`' for label in labels)}" if task.CLASSES else ""
+    fed = " and ".join(f"`{one['name']}` ({one['dtype']})" for one in tensors)
+    reading = " ".join(READING[name].format(length=params.max_length, inputs=fed) for name in task.FILES)
+    return f"""# {params.name} for {params.target.name}
+
+{params.target.summary}. Scheme `{scheme}`{classes}.
+On {check["n_test"]} test rows its {check["metric"]} is {scores["bundle"]:.4f}, the teacher's {scores["teacher"]:.4f}.
+
+Here:
+
+    edgedistill verify .
+    edgedistill predict . {task.SHOWN}
+
+In an app: add `{facts.package.value}`, version {facts.min_ort.value} or newer. {reading}
+The output {task.ANSWER} `golden.json` holds examples with what the model
+says of them: an app whose token ids are the same, and whose answers are within its `tolerance`, is right.
+
+`manifest.json` holds sizes, scores, the device profile and the digest of every file; `sha256sum -c SHA256SUMS` checks them without us.
+"""

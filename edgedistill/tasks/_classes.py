@@ -1,0 +1,46 @@
+"""What the tasks share that answer with classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def natural(label: str) -> tuple[int, float, str]:
+    """Numbers in their order, then words."""
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities over classes, [n, c]."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def class_answers(logits: NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The class, its probability, and all probabilities by class name, for logits [n, c]."""
+    return [
+        {
+            "label": names[int(row.argmax())],
+            "probability": round(float(row.max()), 6),
+            "all": {name: round(float(share), 6) for name, share in zip(names, row, strict=True)},
+        }
+        for row in softmax(logits)
+    ]
+
+
+def same(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """The share of an example's decisions that two models have in common, [n]; none where they made different numbers of them."""
+    return np.array([_share(mine, other) for mine, other in zip(ours, theirs, strict=True)])
+
+
+def _share(mine: NDArray[Any], other: NDArray[Any]) -> float:
+    if mine.shape != other.shape:
+        return 0.0
+    return float(np.mean(mine == other)) if mine.size else 1.0

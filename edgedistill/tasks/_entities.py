@@ -1,0 +1,41 @@
+"""Entities in BIO tags, as conlleval counts them: a chunk begins at `B-`, or at an `I-` whose type the tag before did not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Entity = tuple[str, int, int]  # type, first word, one past the last
+
+
+def is_bio(names: Sequence[str]) -> bool:
+    """Whether these tags are `O`, `B-…` and `I-…`."""
+    return all(name == "O" or name[:2] in ("B-", "I-") for name in names) and any(name != "O" for name in names)
+
+
+def entities(tags: Sequence[str]) -> set[Entity]:
+    """The chunks of a sentence."""
+    found, kind, start = set(), "", 0
+    for index, tag in enumerate([*tags, "O"]):
+        mark, _, name = tag.partition("-")
+        goes_on = mark == "I" and name == kind and kind != ""
+        if kind and not goes_on:
+            found.add((kind, start, index))
+            kind = ""
+        if tag != "O" and not goes_on:
+            kind, start = name, index
+    return found
+
+
+def tags_of_spans(words: Sequence[tuple[int, int]], spans: Sequence[Sequence[Any]]) -> list[str]:
+    """BIO tags of words by labelled spans [start, end, type] in characters. Raises ValueError when a span meets no word or two overlap."""
+    tags = ["O"] * len(words)
+    for start, end, kind in spans:
+        inside = [index for index, (first, last) in enumerate(words) if first < end and last > start]
+        if not inside:
+            raise ValueError(f"the span {start} to {end} ({kind}) holds no word")
+        if any(tags[index] != "O" for index in inside):
+            raise ValueError(f"the span {start} to {end} ({kind}) overlaps another")
+        for index in inside:
+            tags[index] = f"{'B' if index == inside[0] else 'I'}-{kind}"
+    return tags

@@ -1,0 +1,125 @@
+"""Image classification: an image in, one of two or more classes out. The processor's constants travel in the bundle.
+
+An image is turned as transformers' processors turn it: mode, resize, centre crop where there is one, then (pixel · scale − mean) ÷ deviation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.errors import ConfigError, IntegrityError
+from edgedistill.tasks._text import forward, pick, picks
+from edgedistill.tasks.text_classification import alike, answers, decisions, evidence, head, labels, names, number, shape, stratum, target, total
+
+__all__ = ["alike", "answers", "decisions", "evidence", "forward", "head", "labels", "names", "number"]
+__all__ += ["pick", "picks", "shape", "stratum", "target", "total"]
+
+METRIC = "accuracy"
+HIGHER = True
+AUTO_CLASS = "AutoModelForImageClassification"
+TRAINING_LOSS = "ce"
+COLUMNS = {"image": "image", "label": "label"}
+OPTIONAL: tuple[str, ...] = ()
+CLASSES = True
+SHOWN = 'photo.jpg'  # what `predict` is given
+ANSWER = '`logits` has one number for each entry of `labels.json`; the largest is the answer.'
+FILES = ("preprocessor_config.json",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """How an image becomes numbers: `height`, `width` in pixels, `mode` as Pillow names it, one `mean` and `deviation` a channel."""
+
+    height: int
+    width: int
+    mode: str
+    resample: int
+    scale: float
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def pixels(self, content: bytes) -> NDArray[np.uint8]:
+        """The resized image [channels, height, width]. Raises ValueError when the bytes are not a whole image."""
+        try:
+            from PIL import Image
+        except ImportError as error:
+            raise ConfigError("reading images needs the package 'pillow'", hint="pip install pillow") from error
+        try:
+            with Image.open(io.BytesIO(content)) as opened:
+                image = opened.convert("RGBA").convert(self.mode) if opened.mode in ("P", "LA", "PA") else opened.convert(self.mode)
+        except (OSError, SyntaxError, ValueError) as error:  # how Pillow says truncated, unknown, broken
+            raise ValueError(f"not a whole image: {error}") from error
+        array = np.asarray(image.resize((self.width, self.height), self.resample), np.uint8)
+        return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image as the model will see it."""
+
+    pixels: NDArray[np.uint8]
+    processor: Processor
+
+    def __len__(self) -> int:
+        return 1
+
+
+def load(folder: Path) -> Processor:
+    """The processor of a folder. Raises IntegrityError when its file is not one."""
+    file = folder / FILES[0]
+    try:
+        spec = json.loads(file.read_text(encoding="utf-8"))
+        size = spec.get("crop_size") if spec.get("do_center_crop") else spec["size"]
+        height, width = (size["height"], size["width"]) if "height" in size else (size["shortest_edge"], size["shortest_edge"])
+        mean, deviation = tuple(spec["image_mean"]), tuple(spec["image_std"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{file} is not a processor of images with sizes, mean and deviation: {error}") from error
+    if not spec.get("do_normalize", True):
+        mean, deviation = (0.0,) * len(mean), (1.0,) * len(mean)
+    scale = float(spec.get("rescale_factor", 1 / 255)) if spec.get("do_rescale", True) else 1.0
+    mode = "L" if len(mean) == 1 else "RGB"
+    return Processor(height=height, width=width, mode=mode, resample=int(spec.get("resample", 2)), scale=scale, mean=mean, deviation=deviation)
+
+
+def example(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The image's bytes. Raises ValueError when they cannot be read as one."""
+    Processor(height=8, width=8, mode="RGB", resample=0, scale=1.0, mean=(0.0,), deviation=(1.0,)).pixels(values["image"])
+    return {"image": values["image"]}
+
+
+def asked(text: str) -> dict[str, Any]:
+    """What a user gives `predict`: the path of an image. Raises ValueError when it cannot be read."""
+    try:
+        return {"image": Path(text).read_bytes()}
+    except OSError as error:
+        raise ValueError(f"{text}: {error.strerror}") from error
+
+
+def identity(example: Mapping[str, Any]) -> str:
+    """Images are the same when their bytes are."""
+    return hashlib.sha256(example["image"]).hexdigest()
+
+
+group = identity
+
+
+def encode(processor: Processor, examples: Sequence[Mapping[str, Any]], max_length: int) -> list[list[ImageRow]]:
+    """One row an image."""
+    return [[ImageRow(processor.pixels(one["image"]), processor)] for one in examples]
+
+
+def feeds(rows: Sequence[ImageRow], pad_id: int) -> dict[str, NDArray[Any]]:
+    """`pixel_values`, float32 [b, channels, height, width]."""
+    processor = rows[0].processor
+    pixels = np.stack([row.pixels for row in rows]).astype(np.float32) * np.float32(processor.scale)
+    mean, deviation = (np.array(values, np.float32)[None, :, None, None] for values in (processor.mean, processor.deviation))
+    return {"pixel_values": ((pixels - mean) / deviation).astype(np.float32)}

@@ -1,0 +1,189 @@
+"""Token classification: words in, a tag for each out; entities (BIO, IOB2) are scored whole, plain tags one by one.
+
+A word's answer is that of its first piece (Devlin et al. 2019, arXiv:1810.04805, section 5.3). Long sentences are cut into windows at words,
+so every word gets a tag. The metric is entity F1 as conlleval and seqeval count it where the tags are BIO, else accuracy over words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.spec import Data
+from edgedistill.tasks import UNLABELLED, Outputs, Row
+from edgedistill.tasks._classes import natural, same, softmax
+from edgedistill.tasks._entities import entities, is_bio, tags_of_spans
+from edgedistill.tasks._text import FILES, asked, at_positions, feeds, forward, load, positions
+from edgedistill.tasks._words import inside, joined, pieces_of, spans
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["FILES", "asked", "feeds", "forward", "load", "pick", "picks"]
+
+METRIC = "tag F1"
+HIGHER = True
+AUTO_CLASS = "AutoModelForTokenClassification"
+TRAINING_LOSS = "ce"
+COLUMNS = {"text": "words", "label": "tags"}
+OPTIONAL = ("label",)  # a list of spans may be empty
+CLASSES = True
+SHOWN = '"some text"'  # what `predict` is given
+ANSWER = "`logits` has, for each token, one number for each entry of `labels.json`; a word's tag is that of its first token."
+
+picks, pick = positions, at_positions
+
+
+def example(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The words: a JSON list of them, else a text cut at blanks and marks; then its spans are kept, for labels that count characters."""
+    text = values["text"]
+    if text.startswith("["):
+        words = json.loads(text)
+        if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
+            raise ValueError("words are a JSON list of strings that are not blank")
+        return {"words": words}
+    found = spans(text)
+    return {"words": [text[start:end] for start, end in found], "spans": [list(span) for span in found]}
+
+
+def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:
+    """Tags, one a word (a JSON list, or with blanks between them); or spans [start, end, type] in characters of the text."""
+    found = json.loads(value) if value.startswith("[") else value.split()
+    if "spans" in example and all(isinstance(one, list) and len(one) == 3 for one in found):
+        return tags_of_spans([(start, end) for start, end in example["spans"]], found)
+    if len(found) != len(example["words"]):
+        raise ValueError(f"{len(found)} tags for {len(example['words'])} words")
+    return [str(tag) for tag in found]
+
+
+def identity(example: Mapping[str, Any]) -> str:
+    """What counts as the same sentence."""
+    return " ".join(example["words"]).casefold()
+
+
+group = identity
+
+
+def stratum(target: Sequence[str]) -> None:
+    """A sentence has many tags."""
+    return None
+
+
+def names(targets: Iterable[Sequence[str]]) -> list[str]:
+    """Every tag."""
+    return sorted({tag for target in targets for tag in target}, key=natural)
+
+
+def number(target: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The tags' places. Raises ValueError when one is unknown."""
+    return [names.index(tag) for tag in target]
+
+
+def head(names: Sequence[str]) -> dict[str, Any]:
+    """One output a tag."""
+    return {"num_labels": len(names)}
+
+
+def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_length: int) -> list[list[Row]]:
+    """The windows of each sentence: as many whole words as fit into `max_length` pieces."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    texts = [joined(one["words"]) for one in examples]
+    encodings = tokenizer.encode_batch([text for text, _ in texts])
+    return [_windows(tokenizer, found, one["words"], words, max_length) for found, one, (_, words) in zip(encodings, examples, texts, strict=True)]
+
+
+def _windows(tokenizer: Tokenizer, encoding: Any, words: Sequence[str], places: Sequence[tuple[int, int]], max_length: int) -> list[Row]:
+    if len(encoding.ids) <= max_length:
+        return [_row(encoding, places, 0)]
+    pieces = pieces_of(places, encoding.offsets, inside(encoding, 0))
+    room, rows, first, used = max_length - tokenizer.num_special_tokens_to_add(False), [], 0, 0
+    for index, piece in enumerate([*pieces, None]):
+        size = piece[1] - piece[0] + 1 if piece else 0
+        if index == len(words) or (used + size > room and index > first):
+            text, inner = joined(words[first:index])
+            tokenizer.enable_truncation(max_length)  # one word alone may be longer than a window
+            rows.append(_row(tokenizer.encode(text), inner, first))
+            tokenizer.no_truncation()
+            first, used = index, 0
+        used += size
+    return rows
+
+
+def _row(encoding: Any, places: Sequence[tuple[int, int]], first: int) -> Row:
+    pieces = pieces_of(places, encoding.offsets, inside(encoding, 0))
+    seen = [(index, piece[0]) for index, piece in enumerate(pieces, first) if piece]
+    return Row(ids=encoding.ids, at=[at for _, at in seen], words=[index for index, _ in seen])
+
+
+def shape(row: Row) -> tuple[int, int | None]:
+    """One answer a word, over all tags."""
+    return len(row.at), None
+
+
+def labels(rows: Sequence[Row], target: Sequence[int] | None, names: Sequence[str]) -> NDArray[np.int64]:
+    """The tag numbers of the words that have an answer, [n]."""
+    return np.array([UNLABELLED if target is None else target[word] for row in rows for word in row.words], np.int64)
+
+
+def evidence(
+    outputs: Outputs, rows: Sequence[Sequence[Row]], examples: Sequence[Mapping[str, Any]], targets: Sequence[Sequence[int]], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """For each sentence its hits, its answers and its labels, [n, 3]: entities where the tags are BIO, else words."""
+    found = []
+    for arrays, windows, target in zip(outputs, rows, targets, strict=True):
+        ours, gold = _tags(arrays, windows, len(target), names), [names[tag] for tag in target]
+        if is_bio(names):
+            mine, theirs = entities(ours), entities(gold)
+            found.append((len(mine & theirs), len(mine), len(theirs)))
+        else:
+            found.append((sum(a == b for a, b in zip(ours, gold, strict=True)), len(gold), len(gold)))
+    return np.array(found, np.float64)
+
+
+def _tags(arrays: Sequence[NDArray[Any]], rows: Sequence[Row], count: int, names: Sequence[str]) -> list[str]:
+    """A tag for each word; a word that the tokenizer makes nothing of gets `O`, or the first tag."""
+    tags = ["O" if "O" in names else names[0]] * count
+    for array, row in zip(arrays, rows, strict=True):
+        for word, best in zip(row.words, array.argmax(axis=1), strict=True):
+            tags[word] = names[int(best)]
+    return tags
+
+
+def total(evidence: NDArray[np.float64]) -> float:
+    """Micro F1; for plain tags that is the share of words with the right one."""
+    hits, found, gold = evidence.sum(axis=0)
+    return float(2 * hits / (found + gold)) if found + gold else 0.0
+
+
+def decisions(outputs: Outputs, rows: Sequence[Sequence[Row]]) -> list[NDArray[Any]]:
+    """The tag of each word that has an answer, [words]."""
+    return [np.concatenate([array.argmax(axis=1) for array in arrays]) for arrays in outputs]
+
+
+def alike(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """The share of each sentence's words on which two models decide the same, [n]."""
+    return same(ours, theirs)
+
+
+def answers(outputs: Outputs, rows: Sequence[Sequence[Row]], examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The words with their tags and probabilities, and whole entities where the tags are BIO."""
+    found = []
+    for arrays, windows, one in zip(outputs, rows, examples, strict=True):
+        tags = _tags(arrays, windows, len(one["words"]), names)
+        sure = {
+            word: float(best)
+            for array, row in zip(arrays, windows, strict=True)
+            for word, best in zip(row.words, softmax(array).max(axis=1), strict=True)
+        }
+        words = [
+            {"word": word, "tag": tag, "probability": round(sure.get(index, 0.0), 6)}
+            for index, (word, tag) in enumerate(zip(one["words"], tags, strict=True))
+        ]
+        whole = [{"type": kind, "text": " ".join(one["words"][start:end])} for kind, start, end in sorted(entities(tags), key=lambda found: found[1])]
+        found.append({"words": words} | ({"entities": whole} if is_bio(names) else {}))
+    return found
