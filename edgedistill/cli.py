@@ -90,7 +90,10 @@ def evaluate(
 @app.command()
 def predict(
     bundle: BundleDir,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts, JSON objects or files, as the task has it; without any, one a line from standard input.", show_default=False)] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts, JSON objects or files, as the task has it; without any, one a line from standard input.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Answer for texts, pairs, questions or images. Needs no torch."""

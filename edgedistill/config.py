@@ -159,7 +159,9 @@ def _inner(hint: Any) -> Any:
 
 def _recipe_faults(recipe: Recipe) -> list[Fault]:
     """What types cannot say about a recipe."""
-    faults = [*_name_faults("tasks", "task", recipe.task), *_name_faults("students", "student.method", recipe.student.method)]
+    methods = (recipe.student.method,) if isinstance(recipe.student.method, str) else recipe.student.method
+    faults = _name_faults("tasks", "task", recipe.task)
+    faults += [fault for method in methods for fault in _name_faults("students", "student.method", method)]
     if not recipe.rounds:
         faults.append(Fault("rounds", "there must be at least one"))
     for index, training in enumerate(recipe.rounds):
@@ -183,8 +185,20 @@ def _loss_faults(where: str, losses: Mapping[str, Loss]) -> list[Fault]:
     for name, loss in losses.items():
         if not plugins.exists("losses", name):  # loading one brings torch
             faults.append(Fault(f"{where}.{name}", "unknown loss", nearest(name, plugins.names("losses"))))
-        faults += _above_zero(f"{where}.{name}", {"weight": loss.weight, "temperature": 1.0 if loss.temperature is None else loss.temperature})
+        faults += _weight_faults(f"{where}.{name}", loss.weight)
+        given = {name: value for name in ("temperature", "heads", "alpha", "beta") if (value := getattr(loss, name)) is not None}
+        faults += _above_zero(f"{where}.{name}", given)
     return faults
+
+
+def _weight_faults(where: str, weight: float | tuple[tuple[float, float], ...]) -> list[Fault]:
+    """A constant above 0, or points whose shares rise from 0 to 1 and whose weights are not all 0."""
+    if isinstance(weight, int | float):
+        return _above_zero(where, {"weight": weight})
+    shares, values = [at for at, _ in weight], [value for _, value in weight]
+    sound = shares and all(0 <= at <= 1 for at in shares) and shares == sorted(set(shares)) and min(values) >= 0 and 0 < max(values) < math.inf
+    what = f"a number above 0, or points [share of the training, weight] with rising shares in 0 … 1 (found {[list(point) for point in weight]})"
+    return [] if sound else [Fault(f"{where}.weight", what)]
 
 
 def _above_zero(where: str, values: Mapping[str, float]) -> list[Fault]:
@@ -204,14 +218,30 @@ def _size_faults(recipe: Recipe) -> list[Fault]:
         faults.append(Fault("seed", f"must be in [0, 2³²) (found {recipe.seed})"))
     if recipe.data.max_length < 4:
         faults.append(Fault("data.max_length", f"at least 4 tokens (found {recipe.data.max_length})"))
-    if recipe.student.vocabulary is not None:
-        faults += _above_zero("student", {"vocabulary": recipe.student.vocabulary})
-    if isinstance(recipe.student.layers, int):
-        faults += _above_zero("student", {"layers": recipe.student.layers})
-    if recipe.transfer is not None:
-        faults += _above_zero("transfer", {"rows": recipe.transfer.rows})
-        if recipe.transfer.min_words > recipe.transfer.max_words:
-            faults.append(Fault("transfer.min_words", f"above max_words ({recipe.transfer.min_words} > {recipe.transfer.max_words})"))
+    sizes = ("vocabulary", "depth", "width", "heads", "intermediate", "embedding", *(("layers",) if isinstance(recipe.student.layers, int) else ()))
+    faults += _above_zero("student", {name: size for name in sizes if (size := getattr(recipe.student, name)) is not None})
+    for index, spec in enumerate(recipe.transfers):
+        where = f"transfer.{index}" if len(recipe.transfers) > 1 else "transfer"
+        faults += _above_zero(where, {"rows": spec.rows, "weight": spec.weight})
+        if spec.min_words > spec.max_words:
+            faults.append(Fault(f"{where}.min_words", f"above max_words ({spec.min_words} > {spec.max_words})"))
+    return faults + _more_faults(recipe)
+
+
+def _more_faults(recipe: Recipe) -> list[Fault]:
+    """What is optional in a recipe."""
+    faults = [] if recipe.data.rows is None else _above_zero("data", {"rows": recipe.data.rows})
+    if recipe.pretrain is not None:
+        faults += _schedule_faults("pretrain.schedule", recipe.pretrain.schedule)
+    if recipe.augment is not None:
+        faults += _above_zero("augment", {"copies": recipe.augment.copies})
+        shares = {name: getattr(recipe.augment, name) for name in ("drop", "swap", "substitute")}
+        faults += [Fault(f"augment.{name}", f"must be in [0, 1) (found {share})") for name, share in shares.items() if not 0 <= share < 1]
+        if recipe.augment.substitute and not recipe.augment.model:
+            faults.append(Fault("augment.model", "is missing: substitute asks a masked language model for its words"))
+    faults += [
+        Fault(f"rounds.{i}.confidence", f"must be 0 or above (found {one.confidence})") for i, one in enumerate(recipe.rounds) if one.confidence < 0
+    ]
     return faults
 
 

@@ -66,7 +66,11 @@ def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:
 
 def _notes(manifest: Mapping[str, Any], history: Mapping[str, Any], bench: Mapping[str, Any] | None) -> tuple[str, ...]:
     rate = manifest["unknown_rate"]
-    notes = [] if rate is None else [f"Unknown tokens on the training texts: {rate['student']:.4%} with the student's vocabulary, {rate['teacher']:.4%} with the teacher's."]
+    notes = (
+        []
+        if rate is None
+        else [f"Unknown tokens on the training texts: {rate['student']:.4%} with the student's vocabulary, {rate['teacher']:.4%} with the teacher's."]
+    )
     notes += [f"Forbidden on {manifest['target']}: {entry['scheme']} — {entry['why']}." for entry in history["forbidden"]]
     if bench is None:
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")

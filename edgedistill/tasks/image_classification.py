@@ -30,8 +30,8 @@ TRAINING_LOSS = "ce"
 COLUMNS = {"image": "image", "label": "label"}
 OPTIONAL: tuple[str, ...] = ()
 CLASSES = True
-SHOWN = 'photo.jpg'  # what `predict` is given
-ANSWER = '`logits` has one number for each entry of `labels.json`; the largest is the answer.'
+SHOWN = "photo.jpg"  # what `predict` is given
+ANSWER = "`logits` has one number for each entry of `labels.json`; the largest is the answer."
 FILES = ("preprocessor_config.json",)
 
 

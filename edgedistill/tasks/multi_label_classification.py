@@ -27,7 +27,7 @@ COLUMNS = {"text": "text", "label": "labels"}
 OPTIONAL = ("label",)  # a row may have no class at all
 CLASSES = True
 SHOWN = '"some text"'  # what `predict` is given
-ANSWER = '`logits` has one number for each entry of `labels.json`; those above 0 are the answers.'
+ANSWER = "`logits` has one number for each entry of `labels.json`; those above 0 are the answers."
 
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:

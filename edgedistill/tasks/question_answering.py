@@ -37,7 +37,7 @@ COLUMNS = {"text": "context", "pair": "question", "label": "answers"}
 OPTIONAL = ("label",)
 CLASSES = False
 SHOWN = '\'{"question": "who wrote it?", "context": "Mary Shelley wrote Frankenstein."}\''  # what `predict` is given
-ANSWER = '`logits` scores each token as the first and as the last one of the answer; token 0 stands for no answer.'
+ANSWER = "`logits` scores each token as the first and as the last one of the answer; token 0 stands for no answer."
 LONGEST = 30  # words of an answer
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 

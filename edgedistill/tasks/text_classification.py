@@ -27,7 +27,7 @@ COLUMNS = {"text": "text", "label": "label"}
 OPTIONAL: tuple[str, ...] = ()
 CLASSES = True
 SHOWN = '"some text"'  # what `predict` is given
-ANSWER = '`logits` has one number for each entry of `labels.json`; the largest is the answer.'
+ANSWER = "`logits` has one number for each entry of `labels.json`; the largest is the answer."
 
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> str:

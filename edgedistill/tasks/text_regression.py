@@ -24,7 +24,7 @@ COLUMNS = {"text": "text", "label": "score"}
 OPTIONAL: tuple[str, ...] = ()
 CLASSES = False
 SHOWN = '"some text"'  # what `predict` is given
-ANSWER = '`logits` has one number, the answer.'
+ANSWER = "`logits` has one number, the answer."
 
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> float:
