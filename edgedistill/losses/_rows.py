@@ -3,7 +3,6 @@
 Shapes: n rows, c classes.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,7 +14,17 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(dim=-1)
 
 
+def weights(batch: Batch, rows: Tensor) -> Tensor:
+    """The weight of every row [n], of the type of `rows`; 1 where the batch says nothing."""
+    return rows.new_ones(len(rows)) if batch.weights is None else batch.weights.to(rows)
+
+
 def mean(values: Tensor, batch: Batch) -> Tensor:
-    """The mean of one value per row, Σ w_i v_i / Σ w_i with the batch's weights; 0 where no row weighs anything."""
-    weights = torch.ones_like(values) if batch.weights is None else batch.weights.to(values)  # [n]
-    return (weights * values).sum() / weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    """The mean of one value per row, weighted as the batch says."""
+    return weighted_mean(values, weights(batch, values))
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Σ w v / Σ w over all entries, values and weights of one shape; 0 where nothing weighs."""
+    total = weights.sum()
+    return (weights * values).sum() / total.masked_fill(total == 0, 1.0)

@@ -8,10 +8,10 @@ Shapes: b texts, s positions, d width, h heads of width e.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from edgedistill.losses import Batch
+from edgedistill.losses._rows import weights
 
 Layers = tuple[tuple[int, int], ...]  # (student's, teacher's) numbers
 
@@ -25,20 +25,24 @@ def pairs(student: Sequence[Tensor], teacher: Sequence[Tensor], batch: Batch, la
     return [(_layer(student, one, batch, first, "student"), _layer(teacher, other, batch, first, "teacher")) for one, other in numbers]
 
 
+def tokens(batch: Batch, states: Tensor) -> Tensor:
+    """1 at tokens and 0 at padding, [b, s], for states of b texts and s positions."""
+    return states.new_ones(states.shape[:2]) if batch.mask is None else batch.mask.to(states)
+
+
+def text_weights(batch: Batch, states: Tensor) -> Tensor:
+    """The weight of every text [b]."""
+    return states.new_ones(len(states)) if batch.weights is not None and len(batch.weights) != len(states) else weights(batch, states)
+
+
 def token_weights(batch: Batch, states: Tensor) -> Tensor:
     """The weight of every position [b, s]: 0 at padding, elsewhere the text's."""
-    weights = states.new_ones(states.shape[:2]) if batch.mask is None else batch.mask.to(states)
-    return weights if batch.weights is None or len(batch.weights) != len(states) else weights * batch.weights.to(states)[:, None]
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Σ w v / Σ w over all entries, values and weights of one shape; 0 where nothing weighs."""
-    return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return tokens(batch, states) * text_weights(batch, states)[:, None]
 
 
 def split(states: Tensor, heads: int) -> Tensor:
     """The heads apart: [b, s, h · e] → [b, h, s, e]."""
-    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return states.reshape(*states.shape[:2], heads, -1).transpose(1, 2)
 
 
 def projection(student: int, teacher: int) -> nn.Linear:

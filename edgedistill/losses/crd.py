@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgedistill.losses import Batch, Outputs, Sizes
-from edgedistill.losses._rows import mean
-from edgedistill.losses._states import pairs, token_weights
+from edgedistill.losses._rows import weighted_mean
+from edgedistill.losses._states import pairs, text_weights, tokens
 
 NEEDS = frozenset({"hidden"})
 DIMENSIONS = 128  # the paper's, section 4
@@ -36,9 +36,10 @@ def loss(student: Outputs, teacher: Outputs, batch: Batch, *, module: nn.ModuleL
     ratio = of_teacher.new_tensor((texts - 1) / texts)  # N / M
     odds = of_teacher @ of_student.T / temperature - ratio.log()  # [n, n], h = sigmoid(odds)
     same = torch.eye(texts, dtype=torch.bool, device=odds.device)
-    return mean(-F.logsigmoid(torch.where(same, odds, -odds)).sum(dim=-1), batch)
+    surprise = -F.logsigmoid(torch.where(same, odds, -odds)).sum(dim=-1)  # [n]
+    return weighted_mean(surprise, text_weights(batch, surprise))
 
 
 def _pooled(states: Tensor, batch: Batch) -> Tensor:
-    real = token_weights(Batch(batch.labels, batch.mask), states)[:, :, None]  # [n, s, 1]
+    real = tokens(batch, states)[:, :, None]  # [n, s, 1]
     return (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # [n, d]

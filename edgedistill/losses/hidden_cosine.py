@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgedistill.losses import Batch, Outputs, Sizes
-from edgedistill.losses._states import Layers, pairs, projection, token_weights, weighted_mean
+from edgedistill.losses._rows import weighted_mean
+from edgedistill.losses._states import Layers, pairs, projection, token_weights
 
 NEEDS = frozenset({"hidden"})
 

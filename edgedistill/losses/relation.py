@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from edgedistill.losses import Batch, Outputs
-from edgedistill.losses._rows import divergence
-from edgedistill.losses._states import Layers, pairs, split, token_weights, weighted_mean
+from edgedistill.losses._rows import divergence, weighted_mean
+from edgedistill.losses._states import Layers, pairs, split, token_weights
 
 NEEDS = frozenset({"queries", "keys", "values"})
 

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgedistill.losses import Batch, Outputs
-from edgedistill.losses._states import weighted_mean
+from edgedistill.losses._rows import weighted_mean, weights
 
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
     """The mean over all pairs of texts, a scalar between 0 and 4."""
     one, other = _cosines(student.logits), _cosines(teacher.logits)
-    weights = one.new_ones(len(one)) if batch.weights is None else batch.weights.to(one)  # [n]
-    return weighted_mean(F.mse_loss(one, other, reduction="none"), weights[:, None] * weights[None, :])
+    weight = weights(batch, one)  # [n]
+    return weighted_mean(F.mse_loss(one, other, reduction="none"), weight[:, None] * weight[None, :])
 
 
 def _cosines(embeddings: Tensor) -> Tensor:
