@@ -28,9 +28,9 @@ def loss(student: Outputs, teacher: Outputs, batch: Batch, *, alpha: float = 1.0
     return alpha * weighted_mean(distances, of_two) + beta * weighted_mean(angles, of_three)
 
 
-def _distances(points: Tensor, weights: Tensor) -> Tensor:
+def _distances(points: Tensor, of_two: Tensor) -> Tensor:
     found = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")  # [n, n]; its gradient is 0 and not NaN at distance 0
-    mean = weighted_mean(found, weights - torch.diag(weights.diagonal()))
+    mean = weighted_mean(found, of_two - torch.diag(of_two.diagonal()))
     return found / mean.clamp(min=1e-12)
 
 
