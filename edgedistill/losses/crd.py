@@ -20,7 +20,7 @@ from edgedistill.losses._rows import weighted_mean
 from edgedistill.losses._states import pairs, text_weights, tokens
 
 NEEDS = frozenset({"hidden"})
-DIMENSIONS = 128  # the paper's, section 4
+DIMENSIONS = 128  # as in the authors' code, and so is the default temperature
 
 
 def module(student: Sizes, teacher: Sizes) -> nn.ModuleList:

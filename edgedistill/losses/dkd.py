@@ -4,7 +4,7 @@
     b_p = (p_t, 1 − p_t): target t or not;  p̂_c = p_c / (1 − p_t), c ≠ t: the others among themselves;  likewise b_q and q̂
 
 The target t is the hard label, and the teacher's most likely class where a row is UNLABELLED.
-Source: Zhao et al. 2022, arXiv:2203.08679, section 3, equation 7 (1 · KL(b) + (1 − p_t) · KL(p̂) would be KL); the defaults are the paper's
+Source: Zhao et al. 2022, arXiv:2203.08679, section 3, equation 7 (1 · KL(b) + (1 − p_t) · KL(p̂) would be KL); the defaults are the authors'
 for CIFAR-100.
 Limits: equal logits → 0; two classes → the second term is 0 and L = α · KL.
 Shapes: n rows, c ≥ 2 classes.

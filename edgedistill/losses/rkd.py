@@ -3,7 +3,7 @@
     L = α · mean over (i, j) of huber(δ_S(i, j) − δ_T(i, j)) + β · mean over (i, j, k) of huber(∠_S(i, j, k) − ∠_T(i, j, k))
     δ(i, j) = ‖x_i − x_j‖ / their mean over i ≠ j;  ∠(i, j, k) = cos of the angle at j between x_i and x_k;  huber(z) = z² / 2, |z| − ½ beyond 1
 
-Source: Park et al. 2019, arXiv:1904.05068, sections 3.2.1 and 3.2.2; the defaults are the paper's for both terms together (1 and 2). Pairs
+Source: Park et al. 2019, arXiv:1904.05068, sections 3.2.1 and 3.2.2; the defaults have the ratio of the paper, 1 to 2. Pairs
 and triples that repeat a text count as 0, as in the authors' code; weights multiply within a pair or a triple.
 Limits: equal embeddings → 0, and also moved, rotated or scaled ones; the widths may differ; a text alone in its batch → 0.
 Shapes: n texts, d width; the logits of an embedding model are its sentence embeddings [n, d]. Memory grows with n² · d + n³.
