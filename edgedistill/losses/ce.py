@@ -4,7 +4,7 @@
 
 Source: the negative log-likelihood of a categorical distribution (Goodfellow, Bengio, Courville 2016, section 6.2.1.1).
 Limits: certainty in the right class → 0; uniform logits → log c; no labelled row → 0.
-Shapes: b rows, c classes.
+Shapes: n rows, c classes.
 """
 
 import torch.nn.functional as F
