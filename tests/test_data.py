@@ -52,7 +52,7 @@ def test_reader_has_the_face_of_its_family(name: str) -> None:
     module = plugins.load("data", name)
     assert callable(module.records)
     assert isinstance(module.EXTENSIONS, tuple)
-    assert module.UNIT in ("line", "row")
+    assert module.UNIT in ("line", "row", "question", "image")
     assert module.__doc__
 
 
