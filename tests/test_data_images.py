@@ -26,9 +26,8 @@ WANTED = {"image": "image", "label": "label"}
 def picture(mode: str = "RGB", kind: str = "png", side: int = 24) -> bytes:
     grey = Image.radial_gradient("L").resize((side, side))
     stream = BytesIO()
-    grey.convert("I").convert(mode).save(stream, {"jpg": "jpeg"}.get(kind, kind)) if mode.startswith("I") else grey.convert(mode).save(
-        stream, {"jpg": "jpeg"}.get(kind, kind)
-    )
+    grey = grey.convert("I") if mode.startswith("I") else grey
+    grey.convert(mode).save(stream, {"jpg": "jpeg"}.get(kind, kind))
     return stream.getvalue()
 
 
@@ -66,7 +65,11 @@ def test_load_image_takes_the_blob_then_the_file(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"file")
     assert data.load_image(data.Record(1, {"image": "x.png"}, {"image": b"blob"}), "image", tmp_path) == b"blob"
     assert data.load_image(data.Record(1, {"image": " x.png "}), "image", tmp_path) == b"file"
-    for values, what in [({"image": "y.png"}, "row 7: y.png: no such file"), ({"img": ""}, "row 7: no column 'image'"), ({"image": " "}, "empty image")]:
+    for values, what in [
+        ({"image": "y.png"}, "row 7: y.png: no such file"),
+        ({"img": ""}, "row 7: no column 'image'"),
+        ({"image": " "}, "empty image"),
+    ]:
         with pytest.raises(DataError, match=what):
             data.load_image(data.Record(7, values), "image", tmp_path)
 
@@ -146,7 +149,10 @@ def test_folder_is_refused_when_images_have_no_class_or_classes_no_image(tmp_pat
 
 def idx(root: Path, count: int = 3, labels: int = 3, suffix: str = "", cut: int = 0) -> Path:
     pixels = bytes(index % 251 for index in range(count * 5 * 4))
-    contents = {"images-idx3": struct.pack(">4I", 0x803, count, 5, 4) + pixels, "labels-idx1": struct.pack(">2I", 0x801, labels) + bytes([7, 0, 9][:labels])}
+    contents = {
+        "images-idx3": struct.pack(">4I", 0x803, count, 5, 4) + pixels,
+        "labels-idx1": struct.pack(">2I", 0x801, labels) + bytes([7, 0, 9][:labels]),
+    }
     for kind, content in contents.items():
         content = content[: len(content) - cut] if kind == "images-idx3" else content
         (root / f"t-{kind}-ubyte{suffix}").write_bytes(gzip.compress(content) if suffix else content)

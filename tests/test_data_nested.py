@@ -93,7 +93,10 @@ def test_conll_finds_words_and_tags_when_nothing_names_them(tmp_path: Path, name
 
 def test_conll_names_every_line_when_columns_differ(tmp_path: Path) -> None:
     found = faults(write(tmp_path / "a.conll", "a O\nb\nc O\n\nd O\n\ne O O\nf O\n"))
-    assert [fault.split(" | ")[:2] for fault in found] == [[" line 2", "1 columns where most lines have 2"], [" line 7", "3 columns where most lines have 2"]]
+    assert [fault.split(" | ")[:2] for fault in found] == [
+        [" line 2", "1 columns where most lines have 2"],
+        [" line 7", "3 columns where most lines have 2"],
+    ]
     assert "10" in faults(write(tmp_path / "a.conllu", "1\ta\tX\n"))[0]
     assert len(faults(write(tmp_path / "b.conllu", "1\ta\tX\n" * 20))) == 10
 
@@ -135,12 +138,14 @@ def test_squad_gives_a_row_for_each_question_when_some_have_no_answer(tmp_path: 
 
 
 def test_squad_names_question_and_article_when_an_offset_is_wrong(tmp_path: Path) -> None:
-    wrong = [asked("a", ("1843", 17)), asked("b", ("1843", 17), ("Ada", 0)), asked("c", ("Eve", 3)), asked("d", ("Ada", -22)), asked("e", ("Ada", True))]  # type: ignore[arg-type]
-    found = faults(write(tmp_path / "a.json", squad(*wrong)))
+    listed = asked("e") | {"answers": {"text": ["Ada"]}}
+    wrong = [asked("b", ("1843", 17), ("Ada", 0)), asked("c", ("Eve", 3)), asked("d", ("Ada", -22)), listed]
+    found = faults(write(tmp_path / "a.json", squad(asked("a", ("1843", 17)), *wrong)))
     assert [fault.split(" | ")[0] for fault in found] == [" question 2", " question 3", " question 4", " question 5"]
     assert "id 'b', article 'Ada': the answer 'Ada' is not at 0, where ' Ad' stands; it stands at 1" in found[0]
     assert "it is nowhere in the context" in found[1]
-    assert "without `text` or a whole number" in found[3]
+    assert "`answers` is no list" in found[3]
+    assert "a whole number `answer_start`" in faults(write(tmp_path / "c.json", squad(asked("a", ("Ada", True)))))[0]
     assert len(faults(write(tmp_path / "b.json", squad(*[asked("a", ("x", 1))] * 30)))) == 10
 
 
@@ -148,6 +153,7 @@ def test_squad_names_question_and_article_when_an_offset_is_wrong(tmp_path: Path
     ("content", "where", "what"),
     [
         ('{"data": [{"title": "x"}]}', " article 1", "no list `paragraphs`"),
+        ('{"data": [{"paragraphs": []}, {"paragraphs": [{"context": "x"}]}]}', " article 2", "paragraph 1 has no list `qas`"),
         ('{"data": [\n{"paragraphs": [}]}', " line 2", "broken JSON"),
         ('{"data": []}', "", "no rows"),
         (squad({"question": "who?", "answers": []}), " question 1", "no `id`"),

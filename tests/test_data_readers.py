@@ -132,7 +132,7 @@ def test_tsv_names_the_line_when_a_quote_swallows_no_row(tmp_path: Path) -> None
 
 
 def test_excel_export_reads_when_it_has_a_mark_semicolons_and_crlf(tmp_path: Path) -> None:
-    file = write(tmp_path / "a.csv", "\ufeffText;Label\r\n komma, hier ; Sehr Gut \r\n\"a;\r\nb\";Nicht Gut\r\n")
+    file = write(tmp_path / "a.csv", '\ufeffText;Label\r\n komma, hier ; Sehr Gut \r\n"a;\r\nb";Nicht Gut\r\n')
     spec = Data(source="a", text="Text", label="Label")
     assert list(data.labelled(file, spec)) == [(2, "komma, hier", "Sehr Gut"), (3, "a;\r\nb", "Nicht Gut")]
 

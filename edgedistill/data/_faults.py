@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
 
 from edgedistill.data._record import shown
 from edgedistill.errors import DataError, Fault
@@ -24,11 +23,6 @@ class Faults:
         self._faults.append(Fault(f"{self._place} {self._unit} {number}", what, hint))
         if len(self._faults) >= MOST:
             raise DataError(self._faults)
-
-    def refuse(self, number: int, what: str, hint: str = "") -> NoReturn:
-        """Note one fault that ends the reading."""
-        self.add(number, what, hint)
-        raise DataError(self._faults)
 
     def settle(self) -> None:
         """Raise what was gathered."""

@@ -36,54 +36,57 @@ def records(path: Path, split: str) -> Iterator[Record]:
 
     The number of a row is the question's, counted from 1. A file is one split, whatever `split` is. Raises DataError, up to ten faults at once.
     """
-    articles = _articles(path)
     faults = Faults(path, UNIT)
-    number = 0
-    for index, article in enumerate(articles, start=1):
-        title = string(_get(article, "title"))
-        for paragraph in _list(article, "paragraphs"):
-            for question in _list(paragraph, "qas"):
-                number += 1
-                values = {"id": string(_get(question, "id")), "title": title, "context": _get(paragraph, "context")}
-                values |= {"question": _get(question, "question"), "answers": "[]"}
-                answers = [] if _get(question, "is_impossible") is True else _list(question, "answers")
-                what = _lacking(values) or _misplaced(answers, values["context"])
-                if what:
-                    article_name = f"'{title}'" if title else f"number {index}"
-                    faults.add(number, f"id '{values['id']}', article {article_name}: {what}", "offsets count characters of `context`, from 0")
-                    continue
-                kept = [{"text": answer["text"], "answer_start": answer["answer_start"]} for answer in answers]
-                yield Record(number, values | {"answers": json.dumps(kept, ensure_ascii=False)})
+    for number, (title, paragraph, question) in enumerate(_questions(_articles(path)), start=1):
+        values = {key: _get(question, key) for key in ("id", "question")} | {"context": _get(paragraph, "context")}
+        answers = [] if _get(question, "is_impossible") is True else _get(question, "answers") or []
+        what = _lacking(values) or _misplaced(answers, values["context"])
+        if what:
+            faults.add(number, f"id '{values['id']}', article '{title}': {what}", "offsets count characters of `context`, from 0")
+            continue
+        kept = [{"text": answer["text"], "answer_start": answer["answer_start"]} for answer in answers]
+        yield Record(number, {**values, "title": title, "answers": json.dumps(kept, ensure_ascii=False)})
     faults.settle()
 
 
+def _questions(articles: list[Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Each question with its article's title and its paragraph."""
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                yield string(_get(article, "title")), paragraph, question
+
+
 def _articles(path: Path) -> list[Any]:
+    """The list `data`, with its lists of paragraphs and questions in place."""
     faults = Faults(path)
     text = "".join(lines(path, faults))
     faults.settle()
     try:
-        whole = json.loads(text)
+        articles: list[Any] = json.loads(text)["data"]
     except json.JSONDecodeError as error:
         faults.add(error.lineno, f"broken JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets nested a thousand deep
         faults.add(1, f"broken JSON: {error}")
     faults.settle()
-    articles: list[Any] = whole["data"]
+    shape = Faults(path, "article")
     for index, article in enumerate(articles, start=1):
-        if not isinstance(_get(article, "paragraphs"), list):
-            Faults(path, "article").refuse(
-                index, "no list `paragraphs` in it", "SQuAD: data → paragraphs → qas → answers; a list of rows needs no `data`"
-            )
+        if what := _shapeless(_get(article, "paragraphs")):
+            shape.add(index, what, "SQuAD nests data, paragraphs, qas, answers; rows without that are a list of objects, without `data`")
+    shape.settle()
     return articles
+
+
+def _shapeless(paragraphs: Any) -> str:
+    """What is wrong with an article's paragraphs, before any question is looked at."""
+    if not isinstance(paragraphs, list):
+        return "no list `paragraphs` in it"
+    lacking = [number for number, paragraph in enumerate(paragraphs, start=1) if not isinstance(_get(paragraph, "qas"), list)]
+    return f"paragraph {lacking[0]} has no list `qas`" if lacking else ""
 
 
 def _get(holder: Any, key: str) -> Any:
     return holder.get(key) if isinstance(holder, dict) else None
-
-
-def _list(holder: Any, key: str) -> list[Any]:
-    found = _get(holder, key)
-    return found if isinstance(found, list) else []
 
 
 def _lacking(values: dict[str, Any]) -> str:
@@ -91,8 +94,10 @@ def _lacking(values: dict[str, Any]) -> str:
     return f"no {' and no '.join(lacking)}" if lacking else ""
 
 
-def _misplaced(answers: list[Any], context: str) -> str:
+def _misplaced(answers: Any, context: str) -> str:
     """What is wrong with the first answer that does not stand where it says."""
+    if not isinstance(answers, list):
+        return "`answers` is no list of {text, answer_start}"
     for answer in answers:
         text, start = _get(answer, "text"), _get(answer, "answer_start")
         if not isinstance(text, str) or not text or isinstance(start, bool) or not isinstance(start, int):
