@@ -169,3 +169,4 @@ def test_json_stays_lines_or_a_list_when_it_has_no_articles(tmp_path: Path) -> N
     assert read(write(tmp_path / "a.json", '{"a": 1, "data": 2}\n{"a": 2, "data": 3}\n'))[1] == (2, {"a": "2", "data": "3"})
     assert read(write(tmp_path / "b.json", '[{"data": [{"a": 1}]}]')) == [(1, {"data": '[{"a": 1}]'})]
     assert read(write(tmp_path / "c.json", squad(asked("a"), note="x", n=1, ok=None)))[0][1]["id"] == "a"
+    assert read(write(tmp_path / "d.json", squad(asked("a") | {"id": 7}, about={"by": ["me"]})))[0][1]["id"] == "7"

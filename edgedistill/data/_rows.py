@@ -28,9 +28,9 @@ def rows(
     """
     place, unit = shown(located), getattr(reader(located), "UNIT", "row")
     faults, filtered, empty = Faults(located, unit), _Filter(spec.where), _Empty([role for role in wanted if role not in optional])
-    needed = tuple(dict.fromkeys((*wanted.values(), *spec.where)))
+    needed = {*wanted.values(), *spec.where}
     for index, record in enumerate(read(located, split=spec.split, columns=getattr(spec, "columns", ()))):
-        absent = [column for column in needed if column not in record.values and (column in spec.where or column not in record.blobs)]
+        absent = () if needed <= record.values.keys() else _absent(record, wanted, spec.where)
         for column in absent:
             faults.add(record.line, f"no column '{column}'", nearest(column, (*record.values, *record.blobs)))
         if absent and index == 0:
@@ -38,7 +38,7 @@ def rows(
         if absent or not filtered.keeps(record):
             continue
         values = {role: record.values.get(column, "").strip() for role, column in wanted.items()}
-        lacking = [role for role in empty.roles if not values[role] and not record.blobs.get(wanted[role])]
+        lacking = [] if all(values.values()) else [role for role in empty.roles if not values[role] and not record.blobs.get(wanted[role])]
         if lacking:
             empty.add(record.line)
             if skipped is not None:
@@ -50,6 +50,13 @@ def rows(
     if not empty.kept and not empty.count:
         raise DataError(filtered.faults(place))
     empty.settle(place, unit)
+
+
+def _absent(record: Record, wanted: Mapping[str, str], where: Mapping[str, str]) -> list[str]:
+    """The columns that a row lacks; an image may be a blob only, a filter needs text."""
+    held = record.values.keys() | record.blobs.keys()
+    roles = [column for column in wanted.values() if column not in held]
+    return list(dict.fromkeys([*roles, *(column for column in where if column not in record.values)]))
 
 
 def labelled(located: Path | str, spec: Data, skipped: list[str] | None = None) -> Iterator[tuple[int, str, str]]:

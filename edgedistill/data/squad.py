@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import zlib
@@ -17,7 +18,8 @@ EXTENSIONS = ()  # .json is jsonl's; `recognises` looks inside
 UNIT = "question"
 HEAD = 1 << 14
 PLAIN = rb'(?:"(?:[^"\\]|\\.)*"|[-+.\w]+)'
-START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*(?:"[^"]*"\s*:\s*' + PLAIN + rb'\s*,\s*)*"data"\s*:\s*\[\s*[\]{]')  # an object with a list `data`
+START = re.compile(rb'\s*\{\s*(?:"[^"]*"\s*:\s*' + PLAIN + rb'\s*,\s*)*"data"\s*:\s*\[\s*[\]{]')  # an object with a list `data`
+NESTED = re.compile(rb'\s*\{.*"data"\s*:\s*\[\s*\{.*"paragraphs"\s*:\s*\[', re.DOTALL)  # behind something else with parts
 
 
 def recognises(path: Path) -> bool:
@@ -26,7 +28,8 @@ def recognises(path: Path) -> bool:
         return False
     try:
         with open_bytes(path) as stream:
-            return START.match(stream.read(HEAD)) is not None
+            head = stream.read(HEAD).removeprefix(codecs.BOM_UTF8)
+            return bool(START.match(head) or NESTED.match(head))
     except (OSError, EOFError, zlib.error):  # the reader of .json says what is wrong with the file
         return False
 
@@ -38,7 +41,7 @@ def records(path: Path, split: str) -> Iterator[Record]:
     """
     faults = Faults(path, UNIT)
     for number, (title, paragraph, question) in enumerate(_questions(_articles(path)), start=1):
-        values = {key: _get(question, key) for key in ("id", "question")} | {"context": _get(paragraph, "context")}
+        values = {"id": string(_get(question, "id")), "question": _get(question, "question"), "context": _get(paragraph, "context")}
         answers = [] if _get(question, "is_impossible") is True else _get(question, "answers") or []
         what = _lacking(values) or _misplaced(answers, values["context"])
         if what:
