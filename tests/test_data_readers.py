@@ -163,6 +163,15 @@ def test_rows_give_each_role_and_the_record_when_some_are_optional(tmp_path: Pat
     assert skipped == [f"{file} line 3: empty text"]
 
 
+def test_rows_miss_an_optional_column_only_when_no_row_has_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": "b", "pair": "c"}\n')
+    found = data.rows(file, Data(source="a"), {"text": "text", "pair": "pair"}, optional=("pair",))
+    assert [values for _, values, _ in found] == [{"text": "a", "pair": ""}, {"text": "b", "pair": "c"}]
+    with pytest.raises(DataError, match="line 2: no column 'pairs', in this row or any before") as caught:
+        list(data.rows(file, Data(source="a"), {"text": "text", "pair": "pairs"}, optional=("pair",)))
+    assert "did you mean 'pair'?" in caught.value.hint
+
+
 def test_unlabelled_holds_no_file_when_it_is_large(tmp_path: Path) -> None:
     line, count = b"many words " * 1_000 + b"\n", 20_000  # 220 MB of text
     with gzip.open(tmp_path / "a.txt.gz", "wb", compresslevel=1) as stream:

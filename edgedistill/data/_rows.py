@@ -22,19 +22,22 @@ def rows(
     """Line, value by role, and the whole record of each row; `wanted` gives each role its column.
 
     Values are stripped of surrounding blanks; offsets into a text count from the record's own value. A column that holds an image has what
-    the file says of it, or nothing. Rows whose value is empty in a role that is not `optional` are left out and noted in `skipped`. Rows
-    come one at a time: nothing is held. Faults are raised as one DataError after the last row, at the tenth, or at the first row where the
-    whole column is missing: a caller that stops early has not checked the file.
+    the file says of it, or nothing. Rows whose value is empty in a role that is not `optional` are left out and noted in `skipped`; an
+    optional column may be lacking, but not in all rows. Rows come one at a time: nothing is held. Faults are raised as one DataError after
+    the last row, at the tenth, or at the first row where a column is missing: a caller that stops early has not checked the file.
     """
     place, unit = shown(located), getattr(reader(located), "UNIT", "row")
     faults, filtered, empty = Faults(located, unit), _Filter(spec.where), _Empty([role for role in wanted if role not in optional])
-    needed = {*wanted.values(), *spec.where}
+    needed = {*(wanted[role] for role in empty.roles), *spec.where}
+    unseen = set(wanted.values()) - needed
     for index, record in enumerate(read(located, split=spec.split, columns=getattr(spec, "columns", ()))):
-        absent = () if needed <= record.values.keys() else _absent(record, wanted, spec.where)
+        absent = () if needed <= record.values.keys() else _absent(record, [wanted[role] for role in empty.roles], spec.where)
         for column in absent:
             faults.add(record.line, f"no column '{column}'", nearest(column, (*record.values, *record.blobs)))
         if absent and index == 0:
             faults.settle()
+        if unseen:
+            unseen -= record.values.keys() | record.blobs.keys()
         if absent or not filtered.keeps(record):
             continue
         values = {role: record.values.get(column, "").strip() for role, column in wanted.items()}
@@ -46,16 +49,18 @@ def rows(
         else:
             empty.kept += 1
             yield record.line, values, record
+    for column in sorted(unseen):
+        faults.add(record.line, f"no column '{column}', in this row or any before", nearest(column, (*record.values, *record.blobs)))
     faults.settle()
     if not empty.kept and not empty.count:
         raise DataError(filtered.faults(place))
     empty.settle(place, unit)
 
 
-def _absent(record: Record, wanted: Mapping[str, str], where: Mapping[str, str]) -> list[str]:
+def _absent(record: Record, wanted: list[str], where: Mapping[str, str]) -> list[str]:
     """The columns that a row lacks; an image may be a blob only, a filter needs text."""
     held = record.values.keys() | record.blobs.keys()
-    roles = [column for column in wanted.values() if column not in held]
+    roles = [column for column in wanted if column not in held]
     return list(dict.fromkeys([*roles, *(column for column in where if column not in record.values)]))
 
 
