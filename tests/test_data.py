@@ -21,8 +21,6 @@ from edgedistill.spec import Data, Transfer
 
 READERS = plugins.names("data")
 assert len(READERS) >= 6
-OPEN_DATA = Path(os.environ.get("EDGEDISTILL_DATA") or Path(__file__).parents[2] / "shared" / "data")
-open_data = pytest.mark.skipif(not (OPEN_DATA / "banking77").is_dir(), reason=f"the open data sets are not in {OPEN_DATA}")
 needs_arrow = pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed")
 needs_datasets = pytest.mark.skipif(find_spec("datasets") is None, reason="datasets is not installed")
 ROWS = [("card lost", "card"), ('say "hi", now', "talk"), ("två\nrader", "talk"), ("日本語 🙂", "card")]
@@ -52,7 +50,7 @@ def test_reader_has_the_face_of_its_family(name: str) -> None:
     module = plugins.load("data", name)
     assert callable(module.records)
     assert isinstance(module.EXTENSIONS, tuple)
-    assert module.UNIT in ("line", "row")
+    assert module.UNIT in ("line", "row", "question", "image")
     assert module.__doc__
 
 
@@ -504,30 +502,3 @@ def test_labelled_names_ten_lines_when_many_rows_are_empty(tmp_path: Path) -> No
         list(data.labelled(file, Data(source="a")))
     with pytest.raises(DataError, match="1 of 1 rows"):
         list(data.unlabelled(write(tmp_path / "b.csv", "text,n\n,1\n"), Transfer(source="b")))
-
-
-# ── open data sets ──
-
-
-@open_data
-@pytest.mark.data
-@pytest.mark.parametrize(
-    ("file", "count", "width"),
-    [
-        ("banking77/train.csv.gz", 10_003, 2),
-        ("banking77/test.csv.gz", 3_080, 2),
-        ("goemotions/train.tsv.gz", 43_409, 3),
-        ("snips/train.jsonl.gz", 13_784, 3),
-    ],
-)
-def test_open_data_reads_whole(file: str, count: int, width: int) -> None:
-    # goemotions has no header: its first row is taken for one, hence a row less than its PROVENANCE says
-    assert len(data.columns(OPEN_DATA / file)) == width
-    assert sum(1 for _ in data.read(OPEN_DATA / file)) == count
-
-
-@open_data
-@pytest.mark.data
-def test_open_data_labels_are_those_it_documents() -> None:
-    labels = {label for _, _, label in data.labelled(OPEN_DATA / "banking77/train.csv.gz", Data(source="", label="category"))}
-    assert labels == set(json.loads((OPEN_DATA / "banking77/categories.json").read_text()))

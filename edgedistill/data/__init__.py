@@ -1,22 +1,27 @@
 """Rows from any file a person has: located, read as a stream, checked, and refused with the line when they are not sound."""
 
 from edgedistill.data._guess import Guess, guess
+from edgedistill.data._images import check_image, checked_images, load_image
 from edgedistill.data._locate import MissingPackageError, digest, locate
 from edgedistill.data._read import columns, extension_of, extensions, read
 from edgedistill.data._record import Record
-from edgedistill.data._rows import labelled, unlabelled
+from edgedistill.data._rows import labelled, rows, unlabelled
 
 __all__ = [
     "Guess",
     "MissingPackageError",
     "Record",
+    "check_image",
+    "checked_images",
     "columns",
     "digest",
     "extension_of",
     "extensions",
     "guess",
     "labelled",
+    "load_image",
     "locate",
     "read",
+    "rows",
     "unlabelled",
 ]

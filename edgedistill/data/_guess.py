@@ -100,7 +100,7 @@ def guess(path: Path) -> Guess:
     text, label = texts[0], labels[0]
     if label.name in label.values:
         what = f"{shown(path)}: its first line is data, not column names: '{label.name}' is also a label"
-        raise ConfigError(what, hint="write a first line like: text,label")
+        raise ConfigError(what, hint='write a first line like: text,label; or name them in the recipe: columns = ["text", "label"]')
     tokens, fits = _tokens(lengths[text.name])
     return Guess(
         path=path,

@@ -11,13 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from edgedistill.data import idx
 from edgedistill.data._record import heavy, shown
 from edgedistill.data.hub import parts
 from edgedistill.errors import ConfigError, DataError, nearest
 
 HUB = re.compile(r"hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-FORMS = "a source is a file, a folder saved by `datasets`, package:NAME/FILE, or hub:OWNER/NAME[@REVISION]"
+FORMS = "a source is a file, a folder saved by `datasets` or of images, package:NAME/FILE, or hub:OWNER/NAME[@REVISION]"
 
 
 class MissingPackageError(ConfigError):
@@ -48,16 +49,25 @@ def locate(source: str, base: Path) -> Path | str:
 
 
 def digest(located: Path | str, kind: Literal["dataset", "model"] = "dataset") -> str:
-    """What identifies the content: sha256 of a file's bytes, or of a folder's paths and bytes; the commit of a hub source of this kind."""
+    """What identifies the content: sha256 of a file's bytes, or of a folder's paths and bytes; the commit of a hub source of this kind.
+
+    Of images in IDX, the labels beside them are part. Images that rows name by file are not: they are other files.
+    """
     if isinstance(located, str):
         return _commit(located, kind)
     try:
         if located.is_dir():
             return _folder_digest(located)
-        with located.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        if idx.recognises(located):
+            return hashlib.sha256(f"{_file_digest(located)} {_file_digest(idx.beside(located))}".encode()).hexdigest()
+        return _file_digest(located)
     except OSError as error:
         raise DataError(f"{shown(located)}: cannot be read: {error}") from error
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _in_package(source: str) -> Path:

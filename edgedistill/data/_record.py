@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +14,43 @@ from edgedistill.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row: the 1-based number of the line it starts on (of the row, in formats without lines), and its values by column."""
+    """One row: the 1-based number of the line it starts on (of the row, in formats without lines), and its values by column.
+
+    `blobs` holds what is no text, by column: an encoded image. Such a column may be in `values` too: with the file's name.
+    """
 
     line: int
     values: Mapping[str, str]
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def typed(number: int, row: Mapping[str, object], classes: Mapping[str, Sequence[str]]) -> Record:
+    """A row of a format with types: what is no text, alone or as `datasets` writes images ({bytes, path}), becomes a blob."""
+    blobs: dict[str, bytes] = {}
+    values: dict[str, object] = {}
+    for column, value in row.items():
+        content, value = _parted(value)
+        if content is not None:
+            blobs[str(column)] = content
+        values[column] = value
+    return Record(number, strings(values, classes), blobs)
+
+
+def _parted(value: object) -> tuple[bytes | None, object]:
+    """The blob in a value, if it has one, and what remains to be written as text."""
+    if isinstance(value, dict) and value.keys() == {"bytes", "path"}:
+        return value["bytes"] or None, value["path"]
+    if isinstance(value, bytes) and not _is_text(value):
+        return value, ""
+    return None, value
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def strings(row: Mapping[str, object], classes: Mapping[str, Sequence[str]]) -> dict[str, str]:

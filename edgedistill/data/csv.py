@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from edgedistill.data import _tsv
 from edgedistill.data._faults import Faults
 from edgedistill.data._record import Record
 from edgedistill.data._text import lines
@@ -15,31 +16,48 @@ from edgedistill.data._text import lines
 EXTENSIONS = (".csv", ".tsv")
 UNIT = "line"
 DELIMITERS = ",;\t|"
+EXCEL = re.compile("sep=(.)", re.IGNORECASE)  # a first line that only Excel reads
 
 
-def records(path: Path, split: str) -> Iterator[Record]:
-    """Each row below the header. A file is one split, whatever `split` is. Raises DataError with lines, up to ten at once."""
+def records(path: Path, split: str, columns: tuple[str, ...] = ()) -> Iterator[Record]:
+    """Each row below the header, or every row where `columns` stands for the header that the file lacks.
+
+    A file is one split, whatever `split` is. Raises DataError with lines, up to ten at once.
+    """
     faults = Faults(path)
-    table = _table(path, faults)
-    header = _header(table, faults)
-    for line, fields in table:
+    table = _table(path, faults, len(columns))
+    header = list(columns) or _header(table, faults)
+    wanted = f"`columns` names {len(header)}" if columns else f"the header has {len(header)}"
+    for index, (line, fields) in enumerate(table):
+        if columns and index == 0 and [field.strip() for field in fields] == header:
+            faults.add(line, "the first line is the names in `columns`, not a row", "take `columns` out of the recipe: this file has a header")
+            faults.settle()
         if len(fields) == len(header):
             yield Record(line, dict(zip(header, fields, strict=True)))
         else:
-            faults.add(line, f"{len(fields)} columns where the header has {len(header)}", "quote a field that holds the delimiter or a line break")
+            faults.add(line, f"{len(fields)} columns where {wanted}", "quote a field that holds the delimiter or a line break")
     faults.settle()
 
 
-def _table(path: Path, faults: Faults) -> Iterator[tuple[int, list[str]]]:
+def _table(path: Path, faults: Faults, width: int) -> Iterator[tuple[int, list[str]]]:
     """Rows that are not blank, each with the line it starts on."""
     source = lines(path, faults)
-    blank = []
+    if ".tsv" in (suffix.lower() for suffix in path.suffixes[-2:]):
+        return _tsv.table(source, width)
+    return _strict(source, faults, width)
+
+
+def _strict(source: Iterator[str], faults: Faults, width: int) -> Iterator[tuple[int, list[str]]]:
+    head = []
     for first in source:
-        blank.append(first)
+        head.append(first)
         if first.strip():
             break
-    tabs = ".tsv" in (suffix.lower() for suffix in path.suffixes[-2:])
-    reader = csv.reader(chain(blank, source), delimiter="\t" if tabs else _delimiter(blank[-1] if blank else ""), strict=True)
+    first = head[-1] if head else ""
+    told = EXCEL.fullmatch(first.strip())
+    if told:
+        head[-1] = "\n"
+    reader = csv.reader(chain(head, source), delimiter=told[1] if told else _delimiter(first, width), strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -66,9 +84,11 @@ def _header(table: Iterator[tuple[int, list[str]]], faults: Faults) -> list[str]
     return header
 
 
-def _delimiter(header: str) -> str:
-    bare = re.sub(r'"(?:[^"]|"")*"', "", header)
-    return max(DELIMITERS, key=bare.count)
+def _delimiter(first: str, width: int) -> str:
+    """What parts the first line: into `width` columns where that is known, else into the most."""
+    bare = re.sub(r'"(?:[^"]|"")*"', "", first)
+    fitting = [delimiter for delimiter in DELIMITERS if bare.count(delimiter) + 1 == width]
+    return fitting[0] if fitting else max(DELIMITERS, key=bare.count)
 
 
 def _remedy(error: str) -> str:

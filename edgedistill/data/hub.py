@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgedistill.data._record import Record, heavy, strings
+from edgedistill.data._record import Record, heavy, typed
 from edgedistill.errors import ConfigError
 
 EXTENSIONS = ()  # `hub:OWNER/NAME` has none
@@ -25,9 +25,12 @@ def records(path: Path | str, split: str) -> Iterator[Record]:
     number = 0
     try:
         stream = datasets.load_dataset(name, revision=revision, split=split, streaming=True)
-        classes = {column: kind.names for column, kind in (stream.features or {}).items() if type(kind).__name__ == "ClassLabel"}
+        features = stream.features or {}
+        classes = {column: kind.names for column, kind in features.items() if type(kind).__name__ == "ClassLabel"}
+        for column in [column for column, kind in features.items() if type(kind).__name__ == "Image"]:
+            stream = stream.cast_column(column, datasets.Image(decode=False))  # bytes as they lie: decoding is the task's
         for number, row in enumerate(stream, start=1):
-            yield Record(number, strings(row, classes))
+            yield typed(number, row, classes)
     except Exception as error:  # no network, no such name, revision or split, a file that does not parse: `datasets` has no common class for them
         where = f"{path} row {number + 1}" if number else f"{path}"
         hint = "check the name, revision and split; without a network, name a file or a folder saved by `datasets`"

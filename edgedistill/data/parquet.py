@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgedistill.data._record import Record, heavy, shown, strings
+from edgedistill.data._record import Record, heavy, shown, typed
 from edgedistill.data._text import open_bytes
 from edgedistill.errors import DataError, Fault
 
@@ -28,7 +28,7 @@ def records(path: Path, split: str) -> Iterator[Record]:
             classes = _classes(table.schema_arrow.metadata or {})
             for batch in table.iter_batches(batch_size=BATCH):
                 for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020  counts on over batches
-                    yield Record(number, strings(row, classes))
+                    yield typed(number, row, classes)
     except (arrow.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:  # damaged pages, gzip or footer; a class without a name
         raise DataError([Fault(f"{shown(path)} row {number + 1}", f"broken parquet: {error}")]) from error
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgedistill.data._record import Record, heavy, shown, strings
+from edgedistill.data._record import Record, heavy, shown, typed
 from edgedistill.errors import ConfigError, DataError, Fault, nearest
 
 EXTENSIONS = ()  # a folder has none
@@ -20,18 +20,20 @@ def is_saved(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in MARKS)
 
 
+def recognises(path: Path) -> bool:
+    """Whether this is such a folder."""
+    return path.is_dir() and is_saved(path)
+
+
 def records(path: Path, split: str) -> Iterator[Record]:
     """Each row of the split; a folder that is no dictionary of splits has one."""
-    if not is_saved(path):
-        files = sorted(file.name for file in path.iterdir() if file.is_file())[:8]
-        raise ConfigError(f"{shown(path)}: not a folder saved by `datasets`", hint=f"name a file in it: {', '.join(files) or 'it holds none'}")
     chosen = _chosen(path, split)
     classes = {column: feature.names for column, feature in chosen.features.items() if type(feature).__name__ == "ClassLabel"}
     number = 0
     try:
         for table in chosen.with_format("arrow").iter(BATCH):  # arrow: values as they lie, no image or audio is decoded
             for number, row in enumerate(table.to_pylist(), start=number + 1):  # noqa: B020  counts on over batches
-                yield Record(number, strings(row, classes))
+                yield typed(number, row, classes)
     except (OSError, ValueError) as error:  # damaged files, as pyarrow says it; a class without a name
         raise DataError([Fault(f"{shown(path)} row {number + 1}", f"cannot be read: {error}")]) from error
 
