@@ -74,7 +74,8 @@ def run_rows(
     """What the model answers to every row, an array [answers, classes] each, in the order of the rows. `seen` hears how many are done."""
     from edgedistill import ragged
 
-    inputs, found = [entry.name for entry in session.get_inputs()], {}
+    inputs = [entry.name for entry in session.get_inputs()]
+    found: dict[int, NDArray[Any]] = {}
     for batch in by_length(rows, batch_size):
         some = [rows[index] for index in batch]
         feeds = task.feeds(some, pad_id)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgedistill import data
 from edgedistill.bundle.lineage import teacher_files
 from edgedistill.bundle.reader import Bundle, Said, say
-from edgedistill.errors import ConfigError, DataError, Fault
+from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.spec import Data
 
 EVAL_SCHEMA = "edgedistill.eval/1"
@@ -54,23 +54,17 @@ def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int],
 def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapping[str, Any]], list[Any]]:
     task, located = bundle.task, data.locate(spec.source, Path.cwd())
     columns = {role: getattr(spec, role) or column for role, column in bundle.manifest["columns"].items()}
-    examples, targets = [], []
-    with data.problems(located) as add:
-        for line, values in data.rows_of(located, spec, columns, skipped, task.OPTIONAL):
-            try:
-                example = task.example(values)
-                target = task.target(values.get("label", ""), example, spec)
-            except ValueError as error:
-                add(line, str(error))
-                continue
-            try:
-                targets.append(task.number(target, bundle.labels))
-                examples.append(example)
-            except ValueError:
-                add(line, f"label '{target}' is no class of the bundle", f"known: {', '.join(bundle.labels)}")
-    if not examples:
-        raise DataError(f"{spec.source}: there is no row to score")
-    return examples, targets
+
+    def make(line: int, values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
+        example = task.example(values)
+        target = task.target(values.get("label", ""), example, spec)
+        try:
+            yield example, task.number(target, bundle.labels)
+        except ValueError:
+            raise ValueError(f"label '{target}' is no class of the bundle; {nearest(str(target), bundle.labels)}") from None
+
+    rows = list(data.made(located, spec, columns, make, skipped, task.OPTIONAL))
+    return [example for example, _ in rows], [target for _, target in rows]
 
 
 def _score(bundle: Bundle, said: Said, targets: Sequence[Any]) -> float:

@@ -3,6 +3,7 @@
 from edgedistill.data._guess import Guess, guess
 from edgedistill.data._images import check_image, checked_images, load_image
 from edgedistill.data._locate import MissingPackageError, digest, locate
+from edgedistill.data._made import made
 from edgedistill.data._read import columns, extension_of, extensions, read
 from edgedistill.data._record import Record
 from edgedistill.data._rows import labelled, rows, unlabelled
@@ -21,6 +22,7 @@ __all__ = [
     "labelled",
     "load_image",
     "locate",
+    "made",
     "read",
     "rows",
     "unlabelled",

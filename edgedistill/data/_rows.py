@@ -66,13 +66,13 @@ def _absent(record: Record, wanted: list[str], where: Mapping[str, str]) -> list
 
 def labelled(located: Path | str, spec: Data, skipped: list[str] | None = None) -> Iterator[tuple[int, str, str]]:
     """Line, text and label of each row, as `rows` gives them."""
-    for line, values, _ in rows(located, spec, {"text": spec.text, "label": spec.label}, skipped):
+    for line, values, _ in rows(located, spec, {"text": spec.text or "text", "label": spec.label or "label"}, skipped):
         yield line, values["text"], values["label"]
 
 
 def unlabelled(located: Path | str, spec: Transfer, skipped: list[str] | None = None) -> Iterator[tuple[int, str]]:
     """Line and text of each row, as `rows` gives them."""
-    for line, values, _ in rows(located, spec, {"text": spec.text}, skipped):
+    for line, values, _ in rows(located, spec, {"text": spec.text or "text"}, skipped):
         yield line, values["text"]
 
 

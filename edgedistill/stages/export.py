@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgedistill import plugins, ragged, runtime
 from edgedistill.errors import Fault
@@ -90,7 +91,8 @@ def _parity(model: Any, session: Any, task: Any, rows: Sequence[Any], padding: i
     """Largest difference of answers between torch and ONNX on padded batches of real examples, and the share of like decisions."""
     import torch
 
-    ours, theirs = [], []
+    ours: list[NDArray[Any]] = []
+    theirs: list[NDArray[Any]] = []
     names = [entry.name for entry in session.get_inputs()]
     for start in range(0, len(rows), 8):
         batch = rows[start : start + 8]

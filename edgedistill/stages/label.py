@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     model = models.load_model(task.AUTO_CLASS, inputs["teach"].path) if missing else None
     for name, start in missing:
         rows = task.encode(encoder, sources[name][start : start + SHARD], params.max_length)
-        found = predict(model, task, rows, pad_id(encoder), seen=lambda seen, before=done: progress.advance(before + seen, total, "rows"))
+        seen = partial(_tell, progress, done, total)
+        found = predict(model, task, rows, pad_id(encoder), seen=seen)
         _write(_shard(out, name, start), [ragged.joined(arrays) for arrays in found])
         done += len(rows)
     return {"rows": total, "shards": len(list(out.glob("*.npz"))), "bytes": sum(file.stat().st_size for file in out.glob("*.npz"))}
@@ -66,6 +68,10 @@ def ensures(out: Path) -> None:
     for shard in shards:
         if not ragged.load(shard).is_finite():
             raise StageError(f"the teacher's answers are not finite in {shard}", hint="its weights may be damaged")
+
+
+def _tell(progress: Progress, before: int, total: int, seen: int) -> None:
+    progress.advance(before + seen, total, "rows")
 
 
 def _shard(out: Path, split: str, start: int) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgedistill import plugins
-from edgedistill.data import problems, rows_of
+from edgedistill.data import made
 from edgedistill.data._sentences import sentences
 from edgedistill.errors import DataError, Fault
 from edgedistill.progress import Progress
@@ -87,16 +87,11 @@ def roles(task: Any, spec: Data | Transfer) -> dict[str, str]:
 
 
 def _labelled(task: Any, spec: Data, place: str, skipped: list[str]) -> Iterator[Row]:
-    wanted, located = roles(task, spec), _located(place)
-    with problems(located) as add:
-        for line, values in rows_of(located, spec, wanted, skipped, task.OPTIONAL):
-            try:
-                example = task.example(values)
-                target = task.target(values.get("label", ""), example, spec)
-            except ValueError as error:
-                add(line, str(error))
-                continue
-            yield Row(line=line, example=example, target=target)
+    def make(line: int, values: Mapping[str, Any]) -> Iterator[Row]:
+        example = task.example(values)
+        yield Row(line=line, example=example, target=task.target(values.get("label", ""), example, spec))
+
+    return made(_located(place), spec, roles(task, spec), make, skipped, task.OPTIONAL)
 
 
 def _split(task: Any, params: Params, places: Mapping[str, str], rows: list[Row], skipped: list[str]) -> dict[str, list[Row]]:
@@ -167,14 +162,11 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _examples(task: Any, spec: Transfer, place: str, skipped: list[str]) -> Iterator[dict[str, Any]]:
-    wanted, located = roles(task, spec), _located(place)
-    with problems(located) as add:
-        for line, values in rows_of(located, spec, wanted, skipped, ()):
-            for text in _cut(values.get("text"), spec):
-                try:
-                    yield task.example(values if text is None else {**values, "text": text})
-                except ValueError as error:
-                    add(line, str(error))
+    def make(line: int, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        for text in _cut(values.get("text"), spec):
+            yield task.example(values if text is None else {**values, "text": text})
+
+    return made(_located(place), spec, roles(task, spec), make, skipped)
 
 
 def _cut(text: str | None, spec: Transfer) -> Iterator[str | None]:

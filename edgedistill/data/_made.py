@@ -1,0 +1,47 @@
+"""Rows made into what a task wants of them, with the row named where that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgedistill.data._faults import Faults
+from edgedistill.data._images import checked_images
+from edgedistill.data._read import reader
+from edgedistill.data._rows import rows
+from edgedistill.spec import Data, Transfer
+
+Made = TypeVar("Made")
+
+
+def made(
+    located: Path | str,
+    spec: Data | Transfer,
+    wanted: Mapping[str, str],
+    make: Callable[[int, Mapping[str, Any]], Iterable[Made]],
+    skipped: list[str] | None = None,
+    optional: Collection[str] = (),
+) -> Iterator[Made]:
+    """What `make(line, values by role)` gives for each row; a ValueError of its is a fault with the row. An image comes as its bytes.
+
+    Raises DataError as `rows` does, and with up to ten rows that nothing could be made of.
+    """
+    faults = Faults(located, getattr(reader(located), "UNIT", "row"))
+    for line, values in _values(located, spec, wanted, skipped, optional):
+        try:
+            yield from make(line, values)
+        except ValueError as error:
+            faults.add(line, str(error))
+    faults.settle()
+
+
+def _values(
+    located: Path | str, spec: Data | Transfer, wanted: Mapping[str, str], skipped: list[str] | None, optional: Collection[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    if "image" in wanted:
+        for line, values, image in checked_images(located, spec, wanted, skipped, optional):
+            yield line, {**values, "image": image}
+    else:
+        for line, values, _ in rows(located, spec, wanted, skipped, optional):
+            yield line, dict(values)
