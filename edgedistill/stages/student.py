@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import plugins
+from edgedistill import plugins, students
 from edgedistill.errors import Fault, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Student
@@ -31,10 +31,9 @@ class Params:
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     """What the student's method asks of the teacher's config, and of its own checkpoint."""
-    method = plugins.load("students", params.student.method)
     place = places["teacher"]
     unreadable = place.startswith("hub:") or models.folder_faults("", Path(place))
-    faults: list[Fault] = [] if unreadable else method.faults(params.student, models.full_config(Path(place)))
+    faults: list[Fault] = [] if unreadable else students.faults(params.student, models.full_config(Path(place)))
     own = places.get("student", "hub:")
     return faults + ([] if own.startswith("hub:") else models.folder_faults("student.model", Path(own)))
 
@@ -58,7 +57,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         auto_class=task.AUTO_CLASS,
         checkpoint=models.resolve(place) if place else None,
     )
-    made = plugins.load("students", params.student.method).build(params.student, origin, params.seed)
+    made = students.compose(params.student, origin, params.seed)
     models.name_labels(made.model, labels)
     models.save(made.model, made.tokenizer, out)
     unknown = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
