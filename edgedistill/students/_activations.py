@@ -42,8 +42,8 @@ def watch(model: Any, places: Mapping[str, Any], inputs: Sequence[Mapping[str, A
 
     def rows(states: Tensor) -> Tensor:
         if mask is not None and states.ndim == 3 and states.shape[:2] == mask.shape:
-            return states[mask].double()  # [n, d]
-        return states.reshape(-1, states.shape[-1]).double()
+            return states[mask]  # [n, d]
+        return states.reshape(-1, states.shape[-1])
 
     def hook(name: str) -> Callable[[Any, tuple[Any, ...], Any], None]:
         return lambda module, arguments, answer: see(name, rows(arguments[0]), rows(answer))
@@ -71,7 +71,7 @@ def moments(model: Any, places: Mapping[str, Any], inputs: Sequence[Mapping[str,
     found: dict[str, Moments] = {}
 
     def see(name: str, states: Tensor, _: Tensor) -> None:
-        total, products = states.sum(0), states.T @ states
+        total, products = states.double().sum(0), (states.T @ states).double()  # a batch in single precision: half the time
         if name in found:
             found[name].count += len(states)
             found[name].total += total

@@ -36,7 +36,7 @@ def importance(model: Any, inputs: Sequence[Mapping[str, Any]], seed: int) -> tu
     scores = [torch.zeros(place.in_features if index >= len(layers) else count) for index, place in enumerate(places)]
     for batch in inputs:
         for index, change in _changes(model, batch, places, generator):
-            each = change if index >= len(layers) else change.unflatten(-1, (count, -1)).sum(-1)
+            each = change if index >= len(layers) else change.reshape(len(change), count, -1).sum(-1)
             scores[index] += each.square().sum(0)
     return torch.stack(scores[: len(layers)]), torch.stack(scores[len(layers) :])
 

@@ -32,7 +32,7 @@ def refitted(model: Any, width: int, channels: Sequence[int], inputs: Sequence[M
     sums: dict[str, Sums] = {}
 
     def see(name: str, before: Tensor, after: Tensor) -> None:
-        kept, y = before[:, index], after[:, index]  # [n, k]
+        kept, y = before[:, index].double(), after[:, index].double()  # [n, k]
         centred = kept - kept.mean(1, keepdim=True)
         n = centred / (centred.square().mean(1, keepdim=True) + norms[name].eps).sqrt()
         parts = (n.sum(0), y.sum(0), n.square().sum(0), (n * y).sum(0))
@@ -43,7 +43,7 @@ def refitted(model: Any, width: int, channels: Sequence[int], inputs: Sequence[M
             sums[name] = Sums(len(n), *parts)
 
     watch(model, norms, inputs, see)
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, module in norms.items():
         gain, shift = module.weight.detach()[index], module.bias.detach()[index]
         if name in sums:

@@ -81,7 +81,8 @@ def _bpe(model: Mapping[str, Any]) -> Rules:
 
 def _merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The merges as pairs; older files have them as one string with a space."""
-    return [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"]]
+    return [(left, right) for left, right in pairs]
 
 
 def _unigram(model: Mapping[str, Any]) -> Rules:

@@ -80,7 +80,9 @@ def resolve(place: str) -> Path:
 
 
 def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **options: Any) -> Any:
-    """A transformers model by the name of its auto class, in eager attention (the only form whose export fuses); shapes of our own come from its config (`surgery`).
+    """A transformers model by the name of its auto class, in eager attention, the only form whose export fuses.
+
+    Shapes that transformers does not know come from the folder's config (`surgery`).
 
     Raises ConfigError when the folder does not hold such a model; weights may be missing only where a `fresh_head` is to be trained.
     """
