@@ -11,10 +11,10 @@ from tiny import FAMILIES, PIECES, SMALLER, logits, make_teacher, make_tokenizer
 from edgedistill import plugins
 from edgedistill.errors import ConfigError
 from edgedistill.spec import Student
-from edgedistill.students import layers
+from edgedistill.students import compose, layers
 
 METHODS = plugins.names("students")
-assert len(METHODS) >= 3
+assert len(METHODS) >= 7
 PARTS = ("attention", "ffn", "intermediate", "output", "sa_layer_norm")
 
 
@@ -56,12 +56,12 @@ def test_student_has_exactly_the_chosen_layers_when_copied(family: str, teacher:
 
 
 def test_student_answers_like_its_teacher_when_nothing_is_left_out(teacher: Any) -> None:
-    made = layers.build(Student(layers=4, vocabulary=len(PIECES)), origin(teacher), seed=0)
+    made = compose(Student(layers=4, vocabulary=len(PIECES)), origin(teacher), seed=0)
     assert torch.equal(logits(made.model, made.tokenizer), logits(teacher, make_tokenizer()))
 
 
 def test_student_answers_like_its_teacher_when_only_unused_pieces_are_left_out(teacher: Any) -> None:
-    made = layers.build(Student(layers=4, vocabulary=SMALLER), origin(teacher), seed=0)
+    made = compose(Student(layers=4, vocabulary=SMALLER), origin(teacher), seed=0)
     assert made.tokenizer.get_vocab_size() == made.model.config.vocab_size == SMALLER
     assert made.tokenizer.encode("cab").ids != make_tokenizer().encode("cab").ids  # the pieces have moved
     torch.testing.assert_close(logits(made.model, made.tokenizer), logits(teacher, make_tokenizer()), rtol=0, atol=1e-6)
@@ -70,7 +70,7 @@ def test_student_answers_like_its_teacher_when_only_unused_pieces_are_left_out(t
 
 
 def test_embedding_rows_are_those_of_the_same_pieces_when_trimmed(family: str, teacher: Any) -> None:
-    made = layers.build(Student(layers=1, vocabulary=SMALLER), origin(teacher), seed=0)
+    made = compose(Student(layers=1, vocabulary=SMALLER), origin(teacher), seed=0)
     name = f"{family}.embeddings.word_embeddings.weight"
     new, old = made.model.state_dict()[name], teacher.state_dict()[name]
     assert new.shape == (SMALLER, old.shape[1])
@@ -80,7 +80,7 @@ def test_embedding_rows_are_those_of_the_same_pieces_when_trimmed(family: str, t
 
 def test_teacher_is_unchanged_when_the_student_learns(teacher: Any) -> None:
     before = {name: weight.clone() for name, weight in teacher.state_dict().items()}
-    made = layers.build(Student(layers=2, vocabulary=SMALLER), origin(teacher), seed=0)
+    made = compose(Student(layers=2, vocabulary=SMALLER), origin(teacher), seed=0)
     with torch.no_grad():
         for weight in made.model.parameters():
             weight.add_(1.0)

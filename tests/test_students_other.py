@@ -11,7 +11,7 @@ from tiny import FAMILIES, PIECES, SMALLER, logits, make_teacher, make_tokenizer
 
 from edgedistill.errors import ConfigError
 from edgedistill.spec import Student
-from edgedistill.students import checkpoint
+from edgedistill.students import checkpoint, compose
 from edgedistill.students import config as sizes
 
 
@@ -29,6 +29,8 @@ def teacher(family: str) -> Any:
 
 NARROW = Student(method="config", config={"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 12})
 
+SAME = {family: {"n_layers" if family == "distilbert" else "num_hidden_layers": 1} for family in FAMILIES}
+
 
 def test_parameters_equal_the_count_by_hand_when_sizes_change() -> None:
     model = sizes.build(NARROW, origin(make_teacher("bert")), seed=0).model
@@ -44,8 +46,8 @@ def test_seed_decides_the_weights_when_they_are_random() -> None:
     assert not torch.equal(one[name], other[name])
 
 
-def test_config_follows_the_tokenizer_when_trimmed(teacher: Any) -> None:
-    made = sizes.build(Student(method="config", vocabulary=SMALLER), origin(teacher), seed=0)
+def test_config_follows_the_tokenizer_when_trimmed(family: str, teacher: Any) -> None:
+    made = compose(Student(method="config", config=SAME[family], vocabulary=SMALLER), origin(teacher), seed=0)
     assert made.model.config.vocab_size == made.tokenizer.get_vocab_size() == SMALLER
     assert logits(made.model, made.tokenizer).shape == (2, 3)
     assert teacher.config.vocab_size == len(PIECES)
@@ -80,7 +82,7 @@ def test_size_is_a_fault_when_not_above_zero(config: dict[str, int]) -> None:
 def test_padding_id_follows_the_tokenizer_when_the_piece_moves() -> None:
     pieces = [*PIECES[4:], *PIECES[:4]]
     teacher = make_teacher("bert", pad_token_id=pieces.index("[PAD]"))
-    made = sizes.build(Student(method="config", config={"hidden_size": 8}, vocabulary=SMALLER), origin(teacher, make_tokenizer(pieces)), seed=0)
+    made = compose(Student(method="config", config={"hidden_size": 8}, vocabulary=SMALLER), origin(teacher, make_tokenizer(pieces)), seed=0)
     assert made.model.config.pad_token_id == made.tokenizer.token_to_id("[PAD]")
 
 

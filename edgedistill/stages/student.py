@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import plugins
+from edgedistill import plugins, students
 from edgedistill.errors import Fault, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Round, Student
@@ -35,8 +35,6 @@ class Params:
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     """What the student's methods ask of the teacher's config, and of its own checkpoint."""
-    from edgedistill import students
-
     place = places["teacher"]
     unreadable = place.startswith("hub:") or models.folder_faults("", Path(place))
     faults: list[Fault] = [] if unreadable else students.faults(params.student, models.full_config(Path(place)))
@@ -46,8 +44,6 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
     """Write the student's model folder."""
-    from edgedistill import students
-
     prepared, teacher = inputs["prepare"].path, inputs["teach"].path
     task = plugins.load("tasks", params.task)
     labels = class_names(prepared)

@@ -1,9 +1,8 @@
-"""Trim a WordPiece vocabulary to the pieces that a text uses most, and rewrite the tokenizer to match.
+"""Trim a tokenizer's vocabulary to the pieces that a text uses most, and rewrite the tokenizer to match: WordPiece, BPE, Unigram.
 
-Every special token and every single character that the vocabulary has stays (as a word's beginning and inside one), so a word that
-lost its piece is spelled with smaller ones; in a trained vocabulary, which has both forms of its characters, nothing new becomes
-unknown. Embeddings are more than half of a small model (Abdaoui, Pradel, Sigel
-2020, arXiv:2010.05609, measure the same for multilingual ones).
+Every special token and every single character that the vocabulary has stays, so a word that lost its piece is spelled with smaller ones
+and nothing new becomes unknown; `_pieces` says what else each kind of tokenizer needs. Embeddings are more than half of a small model
+(Abdaoui, Pradel, Sigel 2020, arXiv:2010.05609, measure the same for multilingual ones).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgedistill.errors import ConfigError
+from edgedistill.students import _pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,53 +33,60 @@ def trim(tokenizer: Tokenizer, texts: Sequence[str], size: int) -> Trimmed:
 
     A trained vocabulary is roughly in the order of frequency, so the filling serves texts that nobody has seen yet.
 
-    Raises ConfigError when the tokenizer is not WordPiece, or when `size` is less than the pieces that must stay.
+    Raises ConfigError when the tokenizer is of an unknown kind, or when `size` is less than the pieces that must stay.
     """
     from tokenizers import Tokenizer
 
     spec = json.loads(tokenizer.to_str())
-    if spec["model"]["type"] != "WordPiece":
-        raise ConfigError(f"student.vocabulary: cannot trim a {spec['model']['type']} tokenizer, only WordPiece", hint="leave student.vocabulary out")
-    names = _pieces(spec)
+    rules = _pieces.rules(spec)
+    names = _pieces.names(spec)
     if size >= len(names):
         return Trimmed(tokenizer=tokenizer, kept=tuple(sorted(names)))
-    kept = _choose(spec, names, _usage(tokenizer, texts), size)
+    must = rules.must | {old for old, piece in names.items() if piece in _special(spec)}
+    kept = _choose(rules, must, names, usage(tokenizer, texts), size)
     _rewrite(spec, {names[old]: new for new, old in enumerate(kept)})
     return Trimmed(tokenizer=Tokenizer.from_str(json.dumps(spec)), kept=kept)
 
 
-def _pieces(spec: Mapping[str, Any]) -> dict[int, str]:
-    """Every piece by its id: the model's own, and tokens that were added to them."""
-    return {old: piece for piece, old in spec["model"]["vocab"].items()} | {token["id"]: token["content"] for token in spec["added_tokens"]}
-
-
 def unknown_rate(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
     """The share of tokens of `texts` that are the unknown token, special tokens apart."""
-    unknown = tokenizer.token_to_id(json.loads(tokenizer.to_str())["model"].get("unk_token") or "[UNK]")
-    counts = _usage(tokenizer, texts)
+    model = json.loads(tokenizer.to_str())["model"]
+    unknown = model["unk_id"] if "unk_id" in model else tokenizer.token_to_id(model.get("unk_token") or "[UNK]")
+    counts = usage(tokenizer, texts)
     return counts[unknown] / max(1, counts.total()) if unknown is not None else 0.0
 
 
-def _usage(tokenizer: Tokenizer, texts: Sequence[str]) -> Counter[int]:
+def usage(tokenizer: Tokenizer, texts: Sequence[str]) -> Counter[int]:
+    """How often the texts use each piece, special tokens apart."""
     counts: Counter[int] = Counter()
     for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
         counts.update(encoding.ids)
     return counts
 
 
-def _choose(spec: Mapping[str, Any], names: Mapping[int, str], usage: Counter[int], size: int) -> tuple[int, ...]:
-    prefix = spec["model"].get("continuing_subword_prefix", "##")
-    special = {token["content"] for token in spec["added_tokens"]} | {spec["model"]["unk_token"]} | set(_special_pieces(spec))
-    must = {old for old, piece in names.items() if piece in special or len(piece.removeprefix(prefix)) == 1}
-    if size < len(must):
-        raise ConfigError(f"student.vocabulary: {size} is too few, {len(must)} special tokens and single characters must stay")
-    wanted = sorted(names.keys() - must, key=lambda old: (-usage[old], old))
-    return tuple(sorted(must | set(wanted[: size - len(must)])))
+def _choose(rules: _pieces.Rules, must: set[int], names: Mapping[int, str], usage: Counter[int], size: int) -> tuple[int, ...]:
+    """What must stay, then the most used that fit together with the pieces that they are merged from, then the first ones."""
+    kept = set(must)
+    for old in must:
+        kept |= rules.needs(old)
+    if size < len(kept):
+        raise ConfigError(
+            f"student.vocabulary: {size} is too few, {len(kept)} special tokens and single characters must stay", hint=f"at least {len(kept)}"
+        )
+    for old in sorted(names.keys() - kept, key=lambda old: (old in rules.unreachable, -usage[old], old)):
+        wanted = {old, *rules.needs(old)} - kept
+        if len(kept) + len(wanted) <= size:
+            kept |= wanted
+    return tuple(sorted(kept))
+
+
+def _special(spec: Mapping[str, Any]) -> set[str]:
+    return {token["content"] for token in spec["added_tokens"]} | {spec["model"].get("unk_token")} | set(_special_pieces(spec))
 
 
 def _rewrite(spec: dict[str, Any], vocabulary: Mapping[str, int]) -> None:
     """Put the new ids everywhere a tokenizer.json names one."""
-    spec["model"]["vocab"] = {piece: new for piece, new in vocabulary.items() if piece in spec["model"]["vocab"]}
+    _pieces.rewrite(spec["model"], vocabulary)
     spec["truncation"] = spec["padding"] = None
     for token in spec["added_tokens"]:
         token["id"] = vocabulary[token["content"]]

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgedistill import surgery
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.spec import Student
-from edgedistill.students import Made, Origin
+from edgedistill.students import Made, Origin, chain
+
+READS = ("model",)
 
 
 def faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
     """A checkpoint needs a place, and keeps its own vocabulary."""
     wrong = [] if student.model else [Fault("student.model", "is missing: method 'checkpoint' starts from a model folder")]
-    if student.vocabulary:
-        wrong.append(Fault("student.vocabulary", "a checkpoint keeps its own vocabulary"))
+    if chain(student)[0] == "vocabulary":
+        wrong.append(Fault("student.vocabulary", "a checkpoint keeps its own vocabulary", 'method = ["checkpoint", "vocabulary"] trims it'))
     return wrong
 
 
@@ -30,8 +33,8 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     auto = getattr(transformers, origin.auto_class)
     options = {"num_labels": len(origin.labels), "ignore_mismatched_sizes": True, "use_safetensors": True, "attn_implementation": "eager"}
     try:
-        model = auto.from_pretrained(origin.checkpoint, **options)
-        tokenizer = Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))
+        model = surgery.load(auto, origin.checkpoint, **options)
+        tokenizer = None if origin.tokenizer is None else Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))
     except Exception as error:  # transformers raises OSError, ValueError and safetensors' own, tokenizers bare Exception
         raise ConfigError(f"student.model: {origin.checkpoint} cannot be loaded: {error}") from error
     return Made(model=model, tokenizer=tokenizer)

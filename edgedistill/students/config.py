@@ -10,10 +10,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from edgedistill import surgery
 from edgedistill.errors import Fault, nearest
 from edgedistill.spec import Student
 from edgedistill.students import Made, Origin
-from edgedistill.students._vocabulary import moved, trim
+
+READS = ("config",)
 
 
 def faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
@@ -39,12 +41,5 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     config = copy.deepcopy(origin.teacher.config)
     for key, value in student.config.items():
         setattr(config, key, value)
-    tokenizer = origin.tokenizer
-    if student.vocabulary:
-        tokenizer = trim(tokenizer, origin.texts, student.vocabulary).tokenizer
-        config.vocab_size = tokenizer.get_vocab_size()
-        config.pad_token_id = moved(config.pad_token_id, origin.tokenizer, tokenizer)
     torch.manual_seed(seed)
-    return Made(
-        model=type(origin.teacher)._from_config(config, attn_implementation="eager"), tokenizer=tokenizer, facts={"sizes": dict(student.config)}
-    )
+    return Made(model=surgery.construct(type(origin.teacher), config), tokenizer=origin.tokenizer, facts={"sizes": dict(student.config)})

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgedistill import surgery
 from edgedistill.errors import ConfigError, Fault
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "model.pth")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+PROCESSOR = "preprocessor_config.json"  # what a model of images has instead of a tokenizer
 
 
 def folder_faults(where: str, folder: Path) -> list[Fault]:
@@ -22,9 +24,10 @@ def folder_faults(where: str, folder: Path) -> list[Fault]:
     if "config.json" not in names:
         return [Fault(where, f"{folder} is not a model: it has no config.json", "save_pretrained writes the whole folder")]
     if any(name.endswith(".safetensors") for name in names):
-        if names & {*TOKENIZERS, "preprocessor_config.json"}:
+        if names & {*TOKENIZERS, PROCESSOR}:
             return []
-        return [Fault(where, f"{folder} has no tokenizer ({', '.join(TOKENIZERS)})", "save the model's tokenizer into the same folder")]
+        what = f"{folder} has no tokenizer ({', '.join(TOKENIZERS)}) and no {PROCESSOR}"
+        return [Fault(where, what, "save the model's tokenizer, or its image processor, into the same folder")]
     pickles = sorted(names & set(PICKLES))
     if pickles:
         what = f"{folder} has its weights only as a pickle ({pickles[0]}), and unpickling runs whatever code the file holds"
@@ -78,7 +81,9 @@ def resolve(place: str) -> Path:
 
 
 def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **options: Any) -> Any:
-    """A transformers model by the name of its auto class, in eager attention (the only form whose export fuses).
+    """A transformers model by the name of its auto class, in eager attention, the only form whose export fuses.
+
+    Shapes that transformers does not know come from the folder's config (`surgery`).
 
     Raises ConfigError when the folder does not hold such a model; weights may be missing only where a `fresh_head` is to be trained.
     """
@@ -91,7 +96,7 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
     transformers.logging.disable_progress_bar()
     try:
         auto = getattr(transformers, auto_class)
-        model, loading = auto.from_pretrained(folder, attn_implementation="eager", use_safetensors=True, output_loading_info=True, **options)
+        model, loading = surgery.load(auto, folder, attn_implementation="eager", use_safetensors=True, output_loading_info=True, **options)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and safetensors' own error here
         raise ConfigError(f"{folder} cannot be loaded as {auto_class}: {error}") from error
     missing = sorted(loading["missing_keys"])

@@ -1,0 +1,154 @@
+"""Narrower layers: attention heads and hidden units of the feed-forward blocks that the answer depends on least are taken out.
+
+`heads` and `intermediate` are what each layer keeps. Which: `_importance`. What the lost channels said on the calibration inputs is put on
+the kept ones by least squares, in the linear layer that reads them: W' = W · map, b' = b + W · offset (Chee et al. 2022, arXiv:2108.00065;
+`_activations.lift`). A part that always gave 0 changes nothing. Heads keep their size (Michel, Levy, Neubig 2019, arXiv:1905.10650),
+which no transformers config can say, hence `edgedistill.surgery`. MPNet's layers share a bias per head, so they lose the same heads.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+from edgedistill import surgery
+from edgedistill.errors import ConfigError, Fault
+from edgedistill.spec import Student
+from edgedistill.students import Made, Origin
+from edgedistill.students._activations import Moments, lift, moments
+from edgedistill.students._copy import family_faults, family_of, remade
+from edgedistill.students._importance import importance
+from edgedistill.surgery import FAMILIES, Family
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+READS = ("heads", "intermediate")
+GROUP = 6  # layers whose covariances are in memory at once: 0.5 GB for a BERT-base
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The numbers of what stays in each layer: channels of the heads' outputs and hidden units; `columns` are the heads of a shared bias."""
+
+    channels: tuple[tuple[int, ...], ...]
+    units: tuple[tuple[int, ...], ...]
+    columns: tuple[int, ...]
+
+
+def faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
+    """A known family, and sizes that are below the teacher's."""
+    unknown = family_faults("prune", teacher)
+    if unknown or not (student.heads or student.intermediate):
+        return unknown or [Fault("student.heads", "is missing, and so is student.intermediate: 'prune' has nothing to do", "heads = 6")]
+    return size_faults(student, teacher)
+
+
+def size_faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
+    """Heads and hidden units: at least one, at most the teacher's."""
+    family = FAMILIES[teacher["model_type"]]
+    has = {
+        "heads": (student.heads, (teacher.get(surgery.KEY) or {}).get("heads", teacher[family.heads])),
+        "intermediate": (student.intermediate, teacher[family.intermediate]),
+    }
+    return [
+        Fault(f"student.{name}", f"{asked} of a teacher that has {own}", f"1 … {own}")
+        for name, (asked, own) in has.items()
+        if asked is not None and not 1 <= asked <= own
+    ]
+
+
+def build(student: Student, origin: Origin, seed: int) -> Made:
+    """The teacher with narrower layers. Raises ConfigError where there are no inputs to measure on."""
+    config = origin.teacher.config
+    heads, units = surgery.heads(config)[0], getattr(config, FAMILIES[config.model_type].intermediate)
+    model, share = narrowed(origin, student.heads or heads, student.intermediate or units, seed)
+    fewer = {"heads": [heads, student.heads or heads], "intermediate": [units, student.intermediate or units]}
+    return Made(model=model, tokenizer=origin.tokenizer, facts={"pruned": fewer | share})
+
+
+def narrowed(origin: Origin, heads: int, units: int, seed: int) -> tuple[Any, dict[str, float]]:
+    """The teacher with so many heads and hidden units in each layer, and the share of their importance that is kept."""
+    if not origin.inputs:
+        raise ConfigError("student.method: 'prune' and 'width' need calibration inputs, and there are none", hint="data.calibration = 256")
+    model = origin.teacher
+    family = family_of(model)
+    if (heads, units) == (surgery.heads(model.config)[0], getattr(model.config, family.intermediate)):
+        return model, {}
+    of_heads, of_units = importance(model, origin.inputs, seed)
+    if any(hasattr(module, surgery.BIASES) for module in model.modules()):
+        of_heads = of_heads.sum(0, keepdim=True).expand_as(of_heads)
+    best_heads, best_units = _best(of_heads, heads), _best(of_units, units)
+    size = surgery.heads(model.config)[1]
+    channels = tuple(tuple(head * size + place for head in layer for place in range(size)) for layer in best_heads)
+    kept = Kept(channels, best_units, best_heads[0])
+    config = copy.deepcopy(model.config)
+    set_heads(config, family, heads, size)
+    setattr(config, family.intermediate, units)
+    corrected = _corrected(model, family, kept, origin.inputs)
+    made = remade(model, config, seed, lambda name, old: corrected[name] if name in corrected else _cut(old[name], name, family, kept))
+    shares = {"kept_head_importance": _share(of_heads, best_heads), "kept_unit_importance": _share(of_units, best_units)}
+    return made, shares
+
+
+def _best(scores: Tensor, count: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(sorted(layer.topk(count).indices.tolist())) for layer in scores)
+
+
+def _share(scores: Tensor, kept: Sequence[Sequence[int]]) -> float:
+    found = sum(float(layer[list(index)].sum()) for layer, index in zip(scores, kept, strict=True))
+    return round(found / max(float(scores.sum()), 1e-30), 4)
+
+
+def set_heads(config: Any, family: Family, heads: int, size: int) -> None:
+    """Write the heads into a config: plainly where together they are as wide as the model, else into its plan."""
+    width = getattr(config, family.width)
+    if heads * size == width:
+        setattr(config, family.heads, heads)
+        surgery.change(config, heads=None, head_size=None)
+    else:  # transformers must still be able to build what surgery then replaces
+        setattr(config, family.heads, gcd(width, getattr(config, family.heads)))
+        surgery.change(config, heads=heads, head_size=size)
+
+
+def _cut(weight: Tensor, name: str, family: Family, kept: Kept) -> Tensor:
+    """What stays of a weight whose rows are channels or units, or whose columns are heads."""
+    match = family.inside.fullmatch(name)
+    if match is None:
+        return weight[:, list(kept.columns)] if surgery.BIASES in name else weight
+    layer, path = int(match[2]), match[3].removeprefix(".").rpartition(".")[0]
+    if path in (family.query, family.key, family.value):
+        return weight[list(kept.channels[layer])]
+    return weight[list(kept.units[layer])] if path == family.up else weight
+
+
+def _corrected(model: Any, family: Family, kept: Kept, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The weights that read channels and units, with what they lose put on what they keep."""
+    found: dict[str, Tensor] = {}
+    modules = {name: module for name, module in model.named_modules() if family.inside.fullmatch(name)}
+    for start in range(0, len(kept.units), GROUP):
+        places = {}
+        for name, module in modules.items():
+            match = family.inside.fullmatch(name)
+            if match and start <= int(match[2]) < start + GROUP and match[3][1:] in (family.out, family.down):
+                stays = (kept.channels if match[3][1:] == family.out else kept.units)[int(match[2])]
+                places[name] = (module, stays)
+        seen = moments(model, {name: module for name, (module, _) in places.items()}, inputs)
+        for name, (module, stays) in places.items():
+            found |= reader(name, module, seen[name], stays)
+    return found
+
+
+def reader(name: str, linear: Any, seen: Moments, kept: Sequence[int]) -> dict[str, Tensor]:
+    """A linear layer that reads only the kept channels, corrected for the others: its new weight and bias under their names."""
+    weight = linear.weight.detach()
+    if len(kept) == weight.shape[1]:
+        return {f"{name}.weight": weight} | ({} if linear.bias is None else {f"{name}.bias": linear.bias.detach()})
+    mapped, offset = lift(seen, kept)
+    new = {f"{name}.weight": (weight.double() @ mapped.T).to(weight.dtype)}
+    if linear.bias is not None:
+        new[f"{name}.bias"] = (linear.bias.detach().double() + weight.double() @ offset).to(weight.dtype)
+    return new
