@@ -63,7 +63,7 @@ def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapp
         except ValueError:
             raise ValueError(f"label '{target}' is no class of the bundle; {nearest(str(target), bundle.labels)}") from None
 
-    rows = list(data.made(located, spec, columns, make, skipped, task.OPTIONAL))
+    rows = list(data.made(located, spec, columns, make, skipped, task.OPTIONAL, task.RAW))
     return [example for example, _ in rows], [target for _, target in rows]
 
 

@@ -22,13 +22,16 @@ def made(
     make: Callable[[int, Mapping[str, Any]], Iterable[Made]],
     skipped: list[str] | None = None,
     optional: Collection[str] = (),
+    raw: Collection[str] = (),
 ) -> Iterator[Made]:
     """What `make(line, values by role)` gives for each row; a ValueError of its is a fault with the row. An image comes as its bytes.
+
+    The roles in `raw` keep the blanks around them, because something counts their characters.
 
     Raises DataError as `rows` does, and with up to ten rows that nothing could be made of.
     """
     faults = Faults(located, getattr(reader(located), "UNIT", "row"))
-    for line, values in _values(located, spec, wanted, skipped, optional):
+    for line, values in _values(located, spec, wanted, skipped, optional, raw):
         try:
             yield from make(line, values)
         except ValueError as error:
@@ -37,11 +40,11 @@ def made(
 
 
 def _values(
-    located: Path | str, spec: Data | Transfer, wanted: Mapping[str, str], skipped: list[str] | None, optional: Collection[str]
+    located: Path | str, spec: Data | Transfer, wanted: Mapping[str, str], skipped: list[str] | None, optional: Collection[str], raw: Collection[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     if "image" in wanted:
         for line, values, image in checked_images(located, spec, wanted, skipped, optional):
             yield line, {**values, "image": image}
     else:
-        for line, values, _ in rows(located, spec, wanted, skipped, optional):
-            yield line, dict(values)
+        for line, values, record in rows(located, spec, wanted, skipped, optional):
+            yield line, {**values, **{role: record.values[wanted[role]] for role in raw if role in values}}

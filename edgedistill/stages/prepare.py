@@ -91,7 +91,7 @@ def _labelled(task: Any, spec: Data, place: str, skipped: list[str]) -> Iterator
         example = task.example(values)
         yield Row(line=line, example=example, target=task.target(values.get("label", ""), example, spec))
 
-    return made(_located(place), spec, roles(task, spec), make, skipped, task.OPTIONAL)
+    return made(_located(place), spec, roles(task, spec), make, skipped, task.OPTIONAL, task.RAW)
 
 
 def _split(task: Any, params: Params, places: Mapping[str, str], rows: list[Row], skipped: list[str]) -> dict[str, list[Row]]:
@@ -166,7 +166,7 @@ def _examples(task: Any, spec: Transfer, place: str, skipped: list[str]) -> Iter
         for text in _cut(values.get("text"), spec):
             yield task.example(values if text is None else {**values, "text": text})
 
-    return made(_located(place), spec, roles(task, spec), make, skipped)
+    return made(_located(place), spec, roles(task, spec), make, skipped, (), () if spec.sentences else task.RAW)
 
 
 def _cut(text: str | None, spec: Transfer) -> Iterator[str | None]:

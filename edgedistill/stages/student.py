@@ -67,7 +67,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     models.save(made.model, made.tokenizer, out, files=models.encoder_files(task, teacher))
     facts = {"parameters": made.model.num_parameters(), **made.facts}
     told = f"{facts['parameters'] / 1e6:.2f} M parameters"
-    if tokenizer is not None:
+    if tokenizer is not None and made.tokenizer is not None:
         rates = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
         facts |= {"pieces": made.tokenizer.get_vocab_size(), "unknown_rate": rates}
         told += f", {facts['pieces']} pieces, unknown tokens {rates['student']:.4%} (teacher {rates['teacher']:.4%})"

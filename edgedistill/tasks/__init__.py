@@ -6,7 +6,7 @@ A task is one file without torch, because `predict` and `eval` run the same one.
     AUTO_CLASS              the transformers class that answers it
     TRAINING_LOSS           what a backbone is fine-tuned with before it teaches: a loss's name
     COLUMNS                 role → the column that is read where the recipe names none; roles: text, pair, label
-    OPTIONAL                roles that a row may leave empty
+    OPTIONAL, RAW           roles that a row may leave empty, and roles whose characters are counted
     CLASSES                 whether the labels are classes
     SHOWN, ANSWER           for the bundle's README: what `predict` is given, and what an app does with the output
     asked(text)             the example in what a user gives `predict`, as values by role

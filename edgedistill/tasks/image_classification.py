@@ -29,6 +29,7 @@ AUTO_CLASS = "AutoModelForImageClassification"
 TRAINING_LOSS = "ce"
 COLUMNS = {"image": "image", "label": "label"}
 OPTIONAL: tuple[str, ...] = ()
+RAW: tuple[str, ...] = ()
 CLASSES = True
 SHOWN = "photo.jpg"  # what `predict` is given
 ANSWER = "`logits` has one number for each entry of `labels.json`; the largest is the answer."

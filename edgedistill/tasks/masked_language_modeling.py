@@ -30,6 +30,7 @@ AUTO_CLASS = "AutoModelForMaskedLM"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "text"}
 OPTIONAL: tuple[str, ...] = ()
+RAW: tuple[str, ...] = ()
 CLASSES = False
 SHOWN = '"The capital of France is [MASK]."'  # what `predict` is given
 ANSWER = "`logits` has, for each token, one number for each piece of the vocabulary."

@@ -25,6 +25,7 @@ AUTO_CLASS = "AutoModelForSequenceClassification"
 TRAINING_LOSS = "bce"
 COLUMNS = {"text": "text", "label": "labels"}
 OPTIONAL = ("label",)  # a row may have no class at all
+RAW: tuple[str, ...] = ()
 CLASSES = True
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has one number for each entry of `labels.json`; those above 0 are the answers."

@@ -35,6 +35,7 @@ AUTO_CLASS = "AutoModelForQuestionAnswering"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "context", "pair": "question", "label": "answers"}
 OPTIONAL = ("label",)
+RAW = ("text",)
 CLASSES = False
 SHOWN = '\'{"question": "who wrote it?", "context": "Mary Shelley wrote Frankenstein."}\''  # what `predict` is given
 ANSWER = "`logits` scores each token as the first and as the last one of the answer; token 0 stands for no answer."

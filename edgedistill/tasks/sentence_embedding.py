@@ -30,6 +30,7 @@ AUTO_CLASS = "AutoModel"
 TRAINING_LOSS = "pair-cosine"
 COLUMNS = {"text": "sentence1", "pair": "sentence2", "label": "score"}
 OPTIONAL: tuple[str, ...] = ()
+RAW: tuple[str, ...] = ()
 CLASSES = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` is the text's vector, of length 1; two texts are as alike as the dot product of their vectors."

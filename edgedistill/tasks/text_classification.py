@@ -25,6 +25,7 @@ AUTO_CLASS = "AutoModelForSequenceClassification"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "text", "label": "label"}
 OPTIONAL: tuple[str, ...] = ()
+RAW: tuple[str, ...] = ()
 CLASSES = True
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has one number for each entry of `labels.json`; the largest is the answer."

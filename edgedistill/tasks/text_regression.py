@@ -22,6 +22,7 @@ AUTO_CLASS = "AutoModelForSequenceClassification"
 TRAINING_LOSS = "label-mse"
 COLUMNS = {"text": "text", "label": "score"}
 OPTIONAL: tuple[str, ...] = ()
+RAW: tuple[str, ...] = ()
 CLASSES = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has one number, the answer."

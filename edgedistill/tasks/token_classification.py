@@ -31,6 +31,7 @@ AUTO_CLASS = "AutoModelForTokenClassification"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "words", "label": "tags"}
 OPTIONAL = ("label",)  # a list of spans may be empty
+RAW = ("text",)
 CLASSES = True
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has, for each token, one number for each entry of `labels.json`; a word's tag is that of its first token."
