@@ -226,5 +226,3 @@ def test_onnx_file_agrees_when_the_model_is_pruned_and_factorised(tmp_path: Path
             expected = model(*(value[rows] for value in feeds)).logits.numpy()
         assert np.abs(expected).max() > 0.01
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-
-
