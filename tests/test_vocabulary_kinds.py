@@ -68,7 +68,7 @@ def old(request: pytest.FixtureRequest) -> Tokenizer:
 
 def least(tokenizer: Tokenizer) -> int:
     """The smallest size, as the error says it."""
-    with pytest.raises(ConfigError, match="student.vocabulary: 1 is too few") as caught:
+    with pytest.raises(ConfigError, match=r"student\.vocabulary: 1 is too few") as caught:
         trim(tokenizer, TEXTS, 1)
     return int(str(caught.value).split(" too few, ")[1].split(" ")[0])
 

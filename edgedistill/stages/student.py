@@ -58,6 +58,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         checkpoint=models.resolve(place) if place else None,
     )
     made = students.compose(params.student, origin, params.seed)
+    assert made.tokenizer is not None  # a student of texts keeps one
     models.name_labels(made.model, labels)
     models.save(made.model, made.tokenizer, out)
     unknown = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
