@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-import transformers
-from tiny import BERT_LIKE, COMMON, MORE, SMALLER, batches, make_any, origin_of
+from tiny import MORE, SMALLER, make_any, origin_of
 
 from edgedistill import plugins, surgery
 from edgedistill.errors import ConfigError
+from edgedistill.exporters import torchscript
 from edgedistill.spec import Student
 from edgedistill.students import Origin, chain, compose, faults
 from edgedistill.training import models
@@ -207,22 +207,20 @@ def test_folder_of_a_model_for_images_has_no_fault_when_it_has_a_processor(tmp_p
     assert models.folder_faults("teacher", tmp_path) == []
 
 
-def test_onnx_file_agrees_when_the_model_is_pruned_and_factorised(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = transformers.BertConfig(**COMMON | BERT_LIKE | {"initializer_range": 0.5})
-    teacher = transformers.BertForSequenceClassification._from_config(config, attn_implementation="eager").eval()
-    origin = origin_of(teacher)
-    model = compose(Student(method=("prune", "embedding"), heads=1, intermediate=10, embedding=4), origin, seed=0).model.eval()
-    batch = batches(origin.tokenizer)[0]
-    feeds = (batch["input_ids"], batch["attention_mask"])
-    file = tmp_path / "model.onnx"
-    names = ["input_ids", "attention_mask"]
-    axes = {name: {0: "b", 1: "s"} for name in names}
-    torch.onnx.export(model, feeds, file, dynamo=False, input_names=names, output_names=["logits"], dynamic_axes=axes, opset_version=17)
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    for rows in (slice(None), slice(0, 2)):
-        found = session.run(None, {name: value[rows].numpy() for name, value in zip(names, feeds, strict=True)})[0]
-        with torch.inference_mode():
-            expected = model(*(value[rows] for value in feeds)).logits.numpy()
-        assert np.abs(expected).max() > 0.01
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+@pytest.mark.parametrize("heads", [3, 2])
+@pytest.mark.parametrize("family", MORE)
+def test_onnx_files_agree_when_the_model_is_pruned_and_factorised(family: str, heads: int, tmp_path: Path) -> None:
+    wide = (
+        {"dim": 32, "n_heads": 4, "n_layers": 1} if family == "distilbert" else {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1}
+    )
+    origin = origin_of(make_any(family, **wide))
+    model = compose(Student(method=("prune", "embedding"), heads=heads, intermediate=10, embedding=4), origin, seed=0).model.eval()
+    torchscript.export(model, ("input_ids", "attention_mask"), tmp_path, opset=17, ir_version=10)
+    for file in ("model.onnx", "fused.onnx"):
+        session = onnxruntime.InferenceSession(str(tmp_path / file), providers=["CPUExecutionProvider"])
+        for batch in origin.inputs:
+            found = session.run(None, {name: value.numpy() for name, value in batch.items()})[0]
+            with torch.inference_mode():
+                expected = model(**batch).logits.numpy()
+            assert np.abs(expected).max() > 0.01
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgedistill import surgery
+
 OPTIMISER = {
     "bert": "bert",
     "roberta": "bert",
@@ -78,12 +80,14 @@ def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int
     from onnxruntime.transformers.fusion_options import FusionOptions
 
     config = model.config
-    heads = getattr(config, "num_attention_heads", 0)
+    # a pruned student's own number: the config's would fuse into an attention that cuts its heads elsewhere, and answers wrongly
+    pruned = surgery.plan(config).get("heads", 0)
+    heads = pruned or getattr(config, "num_attention_heads", 0)
     logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
     kind = OPTIMISER.get(config.model_type, "bert")
     options = FusionOptions(kind)
     options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
-    width = config.hidden_size if heads else 0
+    width = config.hidden_size if heads and not pruned else 0  # 0: read it from the weights
     fused = optimizer.optimize_model(str(plain), model_type=kind, num_heads=heads, hidden_size=width, opt_level=1, optimization_options=options)
     _keep_residuals_apart(fused.model)
     fused.model.ir_version = min(fused.model.ir_version, ir_version)
