@@ -148,18 +148,6 @@ def test_answer_is_the_teachers_when_only_what_gives_nothing_goes(teacher: Any) 
     assert made.facts["pruned"] == {"heads": [2, 1], "intermediate": [24, 10], "kept_head_importance": 1.0, "kept_unit_importance": 1.0}
 
 
-def test_answer_is_nearly_the_teachers_when_every_unit_has_a_twin(teacher: Any) -> None:
-    family = FAMILIES[teacher.config.model_type]
-    with torch.no_grad():
-        for layer in surgery.layers(teacher):
-            up = layer.get_submodule(family.up)
-            up.weight[12:], up.bias[12:] = up.weight[:12], up.bias[:12]
-            layer.get_submodule(family.down).weight[:, 12:] *= 1e-3  # the quieter twin
-    origin = origin_of(teacher)
-    made = compose(Student(method="prune", intermediate=12), origin, seed=0)
-    torch.testing.assert_close(answer(made.model, origin), answer(teacher, origin), rtol=0, atol=2e-3)
-
-
 def test_importance_orders_units_as_taking_each_out_does() -> None:
     teacher = make_any("bert")
     origin = origin_of(teacher)
