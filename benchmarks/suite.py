@@ -97,8 +97,21 @@ def _derived(data: Path, work: Path) -> None:
         for name in ("train", "dev", "test"):
             chosen = [one for one in articles if (one["title"] in held[name] if name in held else one["title"] not in {*held["dev"], *held["test"]})]
             (work / f"new_wiki.{name}.json").write_text(json.dumps({"data": chosen}), encoding="utf-8")
+    if not (work / "fashion_mnist").exists():
+        _fashion_mnist(data, work)
     if not (work / "vit").is_dir():
         subprocess.run([sys.executable, str(ROOT / "benchmarks" / "backbones.py"), str(work)], check=True)
+
+
+def _fashion_mnist(data: Path, work: Path) -> None:
+    """Fashion-MNIST beside the other data sets, else out of Debian's package, which needs no root to be unpacked."""
+    if (data / "fashion_mnist").is_dir():
+        (work / "fashion_mnist").symlink_to((data / "fashion_mnist").resolve())
+        return
+    subprocess.run(["apt-get", "download", "dataset-fashion-mnist"], cwd=work, check=True)
+    package = next(work.glob("dataset-fashion-mnist_*.deb"))
+    subprocess.run(["dpkg", "-x", package.name, "debian"], cwd=work, check=True)
+    (work / "fashion_mnist").symlink_to(next((work / "debian").rglob("train-images-idx3-ubyte.gz")).parent)
 
 
 def _build(recipe: Path, target: str, store: Path) -> dict[str, Any]:
