@@ -212,7 +212,7 @@ def test_columns_are_named_when_first_line_is_data(tmp_path: Path) -> None:
     table(tmp_path / "films.csv", ["a film that I liked", "good"], [row[:2] for row in reviews()])
     parsed = loaded(write_recipe(tmp_path))
     assert parsed.data.columns == ("text", "label")
-    assert [row[1:] for row in data.labelled(tmp_path / "films.csv", parsed.data)][0] == ("a film that I liked", "good")
+    assert next(row[1:] for row in data.labelled(tmp_path / "films.csv", parsed.data)) == ("a film that I liked", "good")
 
 
 @pytest.mark.parametrize("files", [[], ["notes.txt"], ["README.md"]])

@@ -62,7 +62,8 @@ def look(place: Path, task: str | None = None) -> Findings:
     if faults:
         raise ConfigError(faults)
     known = ", ".join(sorted(set(extensions()) - {PLAIN}))
-    raise ConfigError(f"{place}: no data file with labels in this folder", hint=f"known: {known}, each also with .gz; a folder of images for each class")
+    hint = f"known: {known}, each also with .gz; a folder of images for each class"
+    raise ConfigError(f"{place}: no data file with labels in this folder", hint=hint)
 
 
 def _is_plain(found: Guess) -> bool:
@@ -95,7 +96,8 @@ def _classes_of(folder: Path) -> Path:
         return folder
     training = [one for one in inner if "train" in one.name.lower()]
     if not training:
-        raise ConfigError(f"{folder}: no folder of these is called train: {', '.join(one.name for one in inner)}", hint=f"edgedistill init {inner[0]}")
+        what = f"{folder}: no folder of these is called train: {', '.join(one.name for one in inner)}"
+        raise ConfigError(what, hint=f"edgedistill init {inner[0]}")
     return training[0]
 
 

@@ -67,12 +67,11 @@ def _head(guess: Guess, plan: Plan) -> list[str]:
 def _data(found: Findings, plan: Plan, folder: Path) -> list[str]:
     guess = found.guess
     named = [line(f"columns = {_list(guess.columns)}", "the file has no header: these names are made up")] if guess.columns else []
-    roles = [
-        line(f"{role} = {quoted(column)}", f"{guess.remarks.get(role, '')}{_doubt(guess.doubts.get(role, ()))}") for role, column in guess.roles.items()
-    ]
+    about = {role: guess.remarks.get(role, "") + _doubt(guess.doubts.get(role, ())) for role in guess.roles}
+    roles = [line(f"{role} = {quoted(column)}", about[role]) for role, column in guess.roles.items()]
     separator = [line(f"separator = {quoted(guess.separator)}", "stands between labels")] if guess.separator not in (None, COMMA) else []
-    about = CUT_PAIR if guess.pair and plan.length == CUT else plan.length
-    length = [line(f"max_length = {guess.tokens}", f"{about}{_fit(guess)}")] if about else []
+    cut = CUT_PAIR if guess.pair and plan.length == CUT else plan.length
+    length = [line(f"max_length = {guess.tokens}", f"{cut}{_fit(guess)}")] if cut else []
     return [
         "[data]",
         line(f"source = {quoted(_relative(guess.path, folder))}", "relative to this file"),

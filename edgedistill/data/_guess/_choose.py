@@ -60,7 +60,10 @@ def _named(found: Guess, table: Table) -> Guess:
     return replace(
         found,
         columns=tuple(names.values()),
-        **{role: names[column] for role, column in found.roles.items()},
+        text=found.text and names[found.text],
+        pair=found.pair and names[found.pair],
+        image=found.image and names[found.image],
+        label=found.label and names[found.label],
         doubts={role: tuple(_renamed(other, names) for other in others) for role, others in found.doubts.items()},
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgedistill.data._read import read
 from edgedistill.data._record import Record
+from edgedistill.data.images import SUFFIXES
 
 LOOKED_AT = 1_000_000  # rows; seconds of reading, and enough to scale a training by
 SAMPLE = 1_000  # rows that tell the shape of what is nested
@@ -33,6 +34,7 @@ class Column:
     nested: int = 0
     numeric: int = 0
     fractions: int = 0
+    images: int = 0
     low: float = math.inf
     high: float = -math.inf
     values: Counter[str] = field(default_factory=Counter)
@@ -51,6 +53,7 @@ class Column:
         self.characters += len(value)
         self.spaced += " " in value
         self.nested += listed
+        self.images += value.lower().endswith(SUFFIXES)
         self._add_number(value)
         if not self.many:
             self.values[value] += 1
@@ -77,6 +80,11 @@ class Column:
     def flat(self) -> bool:
         """Whether values are single: not JSON lists and objects."""
         return self.filled > 0 and self.nested <= self.filled / 2
+
+    @property
+    def pictures(self) -> bool:
+        """Whether every value is the name of an image file."""
+        return self.filled > 0 and self.images == self.filled
 
     @property
     def numbers(self) -> bool:

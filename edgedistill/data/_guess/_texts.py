@@ -16,7 +16,7 @@ LONGEST = "the column with the longest texts"
 
 def texts(columns: Iterable[Column]) -> list[Column]:
     """Columns that may be the text, best first: prose before keys, then the longer; a telling name counts double."""
-    flat = [column for column in columns if column.flat and not column.numbers]
+    flat = [column for column in columns if column.flat and not column.numbers and not column.pictures]
     return sorted(flat, key=lambda column: (column.prose, column.mean * (2 if hint(column.name, TEXTS) else 1)), reverse=True)
 
 
