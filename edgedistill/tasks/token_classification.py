@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.spec import Data
-from edgedistill.tasks import UNLABELLED, Outputs, Row
+from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import natural, same, softmax
 from edgedistill.tasks._entities import entities, is_bio, tags_of_spans
 from edgedistill.tasks._text import FILES, asked, at_positions, feeds, forward, load, positions
@@ -30,6 +30,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModelForTokenClassification"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "words", "label": "tags"}
+UNLABELLED = {"text": "text"}
 OPTIONAL = ("label",)  # a list of spans may be empty
 RAW = ("text",)
 CLASSES = True
@@ -128,7 +129,7 @@ def shape(row: Row) -> tuple[int, int | None]:
 
 def labels(rows: Sequence[Row], target: Sequence[int] | None, names: Sequence[str]) -> NDArray[np.int64]:
     """The tag numbers of the words that have an answer, [n]."""
-    return np.array([UNLABELLED if target is None else target[word] for row in rows for word in row.words], np.int64)
+    return np.array([NO_LABEL if target is None else target[word] for row in rows for word in row.words], np.int64)
 
 
 def evidence(
