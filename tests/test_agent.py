@@ -65,7 +65,10 @@ def test_status_is_wrong_when_there_are_fewer_answers_than_the_golden_ones(model
 def test_answers_are_the_tasks_when_picked_without_it() -> None:
     """The agent picks by itself, because it imports nothing of ours."""
     raw = np.random.default_rng(0).normal(size=(1, 7, 2))
-    for task, row in ((token_classification, Row(ids=range(7), at=[1, 3, 6])), (question_answering, Row(ids=range(7), at=[0, 2, 4], until=[0, 3, 4]))):
+    for task, row in (
+        (token_classification, Row(ids=range(7), at=[1, 3, 6])),
+        (question_answering, Row(ids=range(7), at=[0, 2, 4], until=[0, 3, 4])),
+    ):
         picks = task.picks([row])
         np.testing.assert_allclose(agent.picked(np, raw, {name: value.tolist() for name, value in picks.items()}), task.pick(raw, picks))
 

@@ -25,7 +25,9 @@ def rows(count: int, start: int = 0) -> list[tuple[str, str]]:
     return [(f"sentence number {index}", "yes" if index % 2 else "no") for index in range(start, start + count)]
 
 
-def run(out: Path, places: dict[str, Path], data: Data, transfer: Transfer | None = None, seed: int = 0, task: str = "text-classification") -> dict[str, Any]:
+def run(
+    out: Path, places: dict[str, Path], data: Data, transfer: Transfer | None = None, seed: int = 0, task: str = "text-classification"
+) -> dict[str, Any]:
     out.mkdir(parents=True)
     params = prepare.Params(task=task, data=data, transfers=(transfer,) if transfer else (), seed=seed)
     inputs = Inputs(artifacts={}, places={role: str(place) for role, place in places.items()})
