@@ -52,11 +52,17 @@ def build(
     store: StoreDir = STORE,
     as_json: Json = False,
     bench: Annotated[bool, typer.Option(help="Measure the bundle beside its teacher and write the report.")] = True,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also send the trainings' curves to tensorboard, wandb, mlflow … as they grow; give it again for more.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Build a verified bundle for each target, from the recipe to the report."""
     from edgedistill.faces import build as face
 
-    face.run(recipe, target, settings or [], store, as_json=as_json, bench=bench)
+    face.run(recipe, target, settings or [], store, as_json=as_json, bench=bench, trackers=track or [])
 
 
 @app.command()
