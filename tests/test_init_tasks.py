@@ -221,9 +221,7 @@ def test_table_with_header_is_told_apart_when_it_is_called_txt(tmp_path: Path) -
         ("lm_tinyshakespeare", None, "masked-language-modeling", {"text": "text"}, False),
     ],
 )
-def test_open_data_is_guessed_for_its_task(
-    place: str, named: str | None, task: str, columns: dict[str, str], held_out: bool, tmp_path: Path
-) -> None:
+def test_open_data_is_guessed_for_its_task(place: str, named: str | None, task: str, columns: dict[str, str], held_out: bool, tmp_path: Path) -> None:
     found = look(OPEN_DATA / place, named)
     assert (found.guess.task, found.guess.roles) == (task, columns)
     assert bool(found.test and found.validation) == held_out
