@@ -3,7 +3,7 @@
     L = Σ_p (cos(e_p, e_p') − y_p)² / P,  over the P labelled pairs
 
 Source: Reimers, Gurevych 2019, arXiv:1908.10084, section 3, the regression objective.
-Limits: cosines equal to the scores → 0; no labelled pair → 0. A pair's two embeddings stand one behind the other, its score at the first.
+Limits: a cosine that is its score → 0; no labelled pair → 0. A pair's two embeddings stand one behind the other, its score at the first.
 Shapes: n texts, d the width of an embedding.
 """
 
