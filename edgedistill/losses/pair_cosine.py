@@ -17,4 +17,5 @@ def loss(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
     """The mean over the labelled pairs, a scalar ≥ 0; labels [n, 1] are NaN but at a pair's first text."""
     first = (~batch.labels[:, 0].isnan()).nonzero()[:, 0]  # [p]
     cosines = F.cosine_similarity(student.logits[first], student.logits[first + 1], dim=-1)  # [p]
-    return ((cosines - batch.labels[first, 0]) ** 2).sum() / max(len(first), 1)
+    scores = batch.labels[first, 0].to(cosines.dtype)  # [p]
+    return ((cosines - scores) ** 2).sum() / max(len(first), 1)
