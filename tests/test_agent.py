@@ -11,7 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgedistill.devices import local
+from edgedistill.measure import agent
 from edgedistill.measure.run import AGENT
+from edgedistill.tasks import Row, question_answering, token_classification
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job(model: Path, **changes: Any) -> dict[str, Any]:
-    golden = [[0 + 2 + 4, 1 + 3 + 5], [18, 19]]  # rows [0, 1, 2] and [9]
-    base = {"model": str(model), "rows": [[0, 1, 2], [9]], "inputs": ["input_ids"], "provider": "CPUExecutionProvider", "threads": 1}
-    return {**base, "min_runs": 30, "min_s": 0.05, "logits": golden, "tolerance": 1e-6, **changes}
+    golden = [[[0 + 2 + 4, 1 + 3 + 5]], [[18, 19]]]  # rows [0, 1, 2] and [9]
+    feeds = [{name: {"dtype": "int64", "values": [ids]} for name in ("input_ids", "attention_mask")} for ids in ([0, 1, 2], [9])]
+    base = {"model": str(model), "feeds": feeds, "picks": [{}, {}], "provider": "CPUExecutionProvider", "threads": 1}
+    return {**base, "min_runs": 30, "min_s": 0.05, "golden": golden, "tolerance": 1e-6, **changes}
 
 
 def test_samples_and_phases_are_apart_when_the_answers_are_right(model: Path) -> None:
@@ -48,9 +51,26 @@ def test_samples_and_phases_are_apart_when_the_answers_are_right(model: Path) ->
 
 
 def test_status_is_wrong_when_an_answer_is_off(model: Path) -> None:
-    result = local.run(AGENT, job(model, logits=[[6, 9], [18, 20]]), deadline_s=60)
+    result = local.run(AGENT, job(model, golden=[[[6, 9]], [[18, 20]]]), deadline_s=60)
     assert result["status"] == "wrong"
     assert result["worst_difference"] == 1
+
+
+@pytest.mark.parametrize("golden", [[[[6, 9], [6, 9]], [[18, 19]]], [[[6, 9, 0]], [[18, 19]]]])
+def test_status_is_wrong_when_there_are_fewer_answers_than_the_golden_ones(model: Path, golden: Any) -> None:
+    result = local.run(AGENT, job(model, golden=golden), deadline_s=60)
+    assert (result["status"], result["worst_difference"]) == ("wrong", float("inf"))
+
+
+def test_answers_are_the_tasks_when_picked_without_it() -> None:
+    """The agent picks by itself, because it imports nothing of ours."""
+    raw = np.random.default_rng(0).normal(size=(1, 7, 2))
+    for task, row in (
+        (token_classification, Row(ids=range(7), at=[1, 3, 6])),
+        (question_answering, Row(ids=range(7), at=[0, 2, 4], until=[0, 3, 4])),
+    ):
+        picks = task.picks([row])
+        np.testing.assert_allclose(agent.picked(np, raw, {name: value.tolist() for name, value in picks.items()}), task.pick(raw, picks))
 
 
 def test_status_is_crashed_when_the_model_is_none(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def replace_file(bundle: Path, name: str, content: str) -> None:
 
 def plant_wrong_golden(bundle: Path) -> None:
     golden = json.loads((bundle / "golden.json").read_text())
-    golden["cases"][0]["logits"][0] += 1.0
+    golden["cases"][0]["outputs"][0][0][0] += 1.0
     replace_file(bundle, "golden.json", json.dumps(golden))
 
 
@@ -120,12 +120,18 @@ def test_verify_exits_6_when_a_link_to_a_folder_was_added(bundle: Path) -> None:
     assert "p: not in SHA256SUMS" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
 
 
-@pytest.mark.parametrize("document", ["[]", "{}", '{"schema": "edgedistill.bundle/1"}', "no json"])
+@pytest.mark.parametrize("document", ["[]", "{}", '{"schema": "edgedistill.bundle/1"}', '{"schema": "edgedistill.bundle/2"}', "no json"])
 def test_predict_exits_6_when_the_manifest_is_hollow(bundle: Path, document: str) -> None:
     (bundle / "manifest.json").write_text(document)
     done = run_cli("predict", str(bundle), "text", cwd=bundle, check=6)
     assert "manifest.json" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_predict_exits_6_when_the_task_is_unknown(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "task": "mind-reading"}))
+    assert "mind-reading" in run_cli("predict", str(bundle), "text", cwd=bundle, check=6).stderr
 
 
 def test_verify_exits_6_when_the_classes_differ_between_files(bundle: Path) -> None:

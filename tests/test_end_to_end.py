@@ -45,10 +45,11 @@ def test_bundle_scores_what_the_document_says_when_run_with_onnxruntime_alone(pr
     tokenizer.enable_truncation(24)
     session = ort.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
     right = 0
-    for text, label in zip(table["text"], table["label"], strict=True):
+    for example, label in zip(table["example"], table["target"], strict=True):
+        text = json.loads(example)["text"]
         ids = np.array([tokenizer.encode(text).ids], np.int64)
         logits = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
-        right += int(logits[0].argmax() == label)
+        right += int(logits[0].argmax() == json.loads(label))
     assert right / 90 == pytest.approx(built["bundle_score"])
 
 
@@ -58,9 +59,9 @@ def test_splits_share_no_text_and_are_stratified_when_prepared(project: Path, bu
     prepare = next(step["key"] for step in built["steps"] if step["stage"] == "prepare")
     folder = project / ".edgedistill" / "prepare" / prepare / "files"
     splits = {name: pq.read_table(folder / f"{name}.parquet").to_pydict() for name in ("train", "validation", "test", "transfer")}
-    texts = [text for split in splits.values() for text in split["text"]]
+    texts = [text for split in splits.values() for text in split["example"]]
     assert len(texts) == len(set(texts)) == 600 + 300
-    assert [splits["test"]["label"].count(label) for label in range(3)] == [30, 30, 30]
+    assert [splits["test"]["target"].count(str(label)) for label in range(3)] == [30, 30, 30]
     assert json.loads((folder / "labels.json").read_text()) == ["negative", "neutral", "positive"]
 
 

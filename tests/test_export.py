@@ -13,8 +13,9 @@ import transformers
 
 from edgedistill import runtime
 from edgedistill.exporters import torchscript
+from edgedistill.tasks import question_answering, text_classification
 
-INPUTS = ("input_ids", "attention_mask")
+forward = text_classification.forward
 FAMILIES = {
     "bert": lambda: transformers.BertForSequenceClassification(
         transformers.BertConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, num_labels=3)
@@ -40,7 +41,7 @@ def test_logits_equal_torch_when_shapes_differ_from_the_trace(family: str, tmp_p
     torch.manual_seed(0)
     model = FAMILIES[family]().eval()
     model.set_attn_implementation("eager")
-    facts = torchscript.export(model, INPUTS, tmp_path, opset=17, ir_version=10)
+    facts = torchscript.export(model, forward, batch(2, 8), tmp_path, opset=17, ir_version=10)
     for name in ("model.onnx", "fused.onnx"):
         session = runtime.open_session(tmp_path / name)
         for shape in ((1, 3), (2, 16), (5, 31)):
@@ -58,7 +59,38 @@ def test_logits_equal_torch_when_shapes_differ_from_the_trace(family: str, tmp_p
 def test_attention_fuses_and_layer_norms_stay_apart_when_the_family_is_bert(tmp_path: Path) -> None:
     model = FAMILIES["bert"]().eval()
     model.set_attn_implementation("eager")
-    torchscript.export(model, INPUTS, tmp_path, opset=17, ir_version=10)
+    torchscript.export(model, forward, batch(2, 8), tmp_path, opset=17, ir_version=10)
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node)
     assert (kinds["Attention"], kinds["BiasGelu"]) == (2, 2)
     assert (kinds["Sum"], kinds["LayerNormalization"], kinds["SkipLayerNormalization"]) == (4, 4, 0)
+
+
+def test_both_ends_are_one_tensor_when_the_task_is_question_answering(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    torch.manual_seed(0)
+    model = transformers.BertForQuestionAnswering(transformers.BertConfig(**sizes)).eval()
+    model.set_attn_implementation("eager")
+    inputs = {**batch(2, 8), "token_type_ids": np.tile([0, 1], (2, 4))}
+    torchscript.export(model, question_answering.forward, inputs, tmp_path, opset=17, ir_version=10)
+    session = runtime.open_session(tmp_path / "fused.onnx")
+    for shape in ((1, 4), (3, 26)):
+        feeds = {**batch(*shape), "token_type_ids": np.tile([0, 1], (shape[0], shape[1] // 2))}
+        with torch.no_grad():
+            expected = model(**{key: torch.from_numpy(value) for key, value in feeds.items()})
+        found = session.run(None, feeds)[0]  # [b, s, 2]
+        np.testing.assert_allclose(found[:, :, 0], expected.start_logits.numpy(), atol=1e-5)
+        np.testing.assert_allclose(found[:, :, 1], expected.end_logits.numpy(), atol=1e-5)
+
+
+def test_length_is_fixed_and_the_batch_is_not_when_the_input_is_an_image(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 16, "patch_size": 8}
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, num_labels=3)).eval()
+    model.set_attn_implementation("eager")
+    pixels = np.random.default_rng(0).normal(size=(5, 3, 16, 16)).astype(np.float32)
+    torchscript.export(model, forward, {"pixel_values": pixels[:2]}, tmp_path, opset=17, ir_version=10)
+    session = runtime.open_session(tmp_path / "fused.onnx")
+    assert [isinstance(size, int) for size in session.get_inputs()[0].shape] == [False, True, True, True]
+    with torch.no_grad():
+        expected = model(torch.from_numpy(pixels)).logits.numpy()
+    np.testing.assert_allclose(session.run(None, {"pixel_values": pixels})[0], expected, atol=1e-5)

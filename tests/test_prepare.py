@@ -25,9 +25,11 @@ def rows(count: int, start: int = 0) -> list[tuple[str, str]]:
     return [(f"sentence number {index}", "yes" if index % 2 else "no") for index in range(start, start + count)]
 
 
-def run(out: Path, places: dict[str, Path], data: Data, transfer: Transfer | None = None, seed: int = 0) -> dict[str, Any]:
+def run(
+    out: Path, places: dict[str, Path], data: Data, transfer: Transfer | None = None, seed: int = 0, task: str = "text-classification"
+) -> dict[str, Any]:
     out.mkdir(parents=True)
-    params = prepare.Params(data=data, transfer=transfer, seed=seed)
+    params = prepare.Params(task=task, data=data, transfers=(transfer,) if transfer else (), seed=seed)
     inputs = Inputs(artifacts={}, places={role: str(place) for role, place in places.items()})
     facts = prepare.run(params, inputs, out, Progress(silent, "prepare"))
     prepare.ensures(out)
@@ -35,7 +37,7 @@ def run(out: Path, places: dict[str, Path], data: Data, transfer: Transfer | Non
 
 
 def texts(out: Path, name: str) -> list[str]:
-    return read_split(out, name).texts
+    return [one["text"] for one in read_split(out, name).examples]
 
 
 def test_repeats_go_and_contradictions_go_whole_when_case_and_spaces_differ(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_transfer_has_no_labelled_text_when_it_repeats_some(tmp_path: Path) -> N
     file = write(tmp_path / "rows.csv", rows(40))
     pool = tmp_path / "pool.txt"
     pool.write_text("".join(f"Sentence number {index}\n" for index in range(80)) * 2, encoding="utf-8")
-    run(tmp_path / "out", {"data": file, "transfer": pool}, Data(source="rows.csv", test=10, validation=10), Transfer(source="pool.txt", rows=1000))
+    run(tmp_path / "out", {"data": file, "transfer 0": pool}, Data(source="rows.csv", test=10, validation=10), Transfer(source="pool.txt", rows=1000))
     assert sorted(texts(tmp_path / "out", "transfer")) == sorted(f"Sentence number {index}" for index in range(40, 80))
 
 
@@ -65,7 +67,7 @@ def test_transfer_is_a_draw_of_the_seed_when_there_is_more_than_asked(tmp_path: 
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         pool.write_text("".join(lines if name != "b" else reversed(lines)), encoding="utf-8")  # the order of the file does not matter
         data, transfer = Data(source="rows.csv", test=10, validation=10), Transfer(source="pool.txt", rows=50)
-        run(tmp_path / name, {"data": file, "transfer": pool}, data, transfer, seed=seed)
+        run(tmp_path / name, {"data": file, "transfer 0": pool}, data, transfer, seed=seed)
         drawn[name] = texts(tmp_path / name, "transfer")
     assert drawn["a"] == drawn["b"]
     assert len(set(drawn["a"]) & set(drawn["c"])) < 20  # 5 of 50 are expected by chance
@@ -78,7 +80,7 @@ def test_shares_are_kept_when_classes_are_uneven(tmp_path: Path) -> None:
     run(tmp_path / "out", {"data": file}, Data(source="rows.csv", test=0.2, validation=0.1))
     assert [len(texts(tmp_path / "out", name)) for name in ("train", "validation", "test")] == [140, 20, 40]
     names = class_names(tmp_path / "out")
-    counts = {name: Counter(names[label] for label in read_split(tmp_path / "out", name).labels) for name in ("test", "validation")}
+    counts = {name: Counter(names[label] for label in read_split(tmp_path / "out", name).targets) for name in ("test", "validation")}
     assert counts["test"] == {"rare": 4, "common": 36}
     assert counts["validation"] == {"rare": 2, "common": 18}
 

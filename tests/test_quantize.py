@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgedistill.quantizers import onnxruntime as engine
 from edgedistill.spec import Candidate
 from edgedistill.stages import quantize
 from edgedistill.stages.quantize import Params, Tried
+from edgedistill.tasks import text_classification
 
 ROWS = 1000  # validation rows of the planted candidates
 
@@ -36,8 +38,9 @@ def params(latency_counts: bool) -> Params:
 
 def tried(scheme: str, size: int, score: float = 0.9, agreement: float = 1.0, latency: float | None = None) -> Tried:
     candidate = Candidate(scheme=scheme, bytes=size, score=score, agreement=agreement, latency_ratio=latency, chosen=False, reason="")
-    fp32, correct = (np.repeat([1.0, 0.0], [round(share * ROWS), ROWS - round(share * ROWS)]) for share in (0.9, score))
-    return Tried(candidate, Path(scheme), quantize._problem(agreement, correct, fp32, params(False)))
+    fp32, correct = (np.repeat([1.0, 0.0], [round(share * ROWS), ROWS - round(share * ROWS)])[:, None] for share in (0.9, score))
+    bench: Any = SimpleNamespace(task=text_classification, fp32_evidence=fp32)
+    return Tried(candidate, Path(scheme), quantize._problem(bench, agreement, correct, params(False)))
 
 
 def choose(rows: list[Tried], latency_counts: bool = False) -> tuple[str, dict[str, str]]:
@@ -60,7 +63,7 @@ def test_small_and_wrong_loses_when_it_agrees_too_little() -> None:
 def test_small_and_worse_loses_when_its_score_falls() -> None:
     winner, reasons = choose([tried("worse", 50, score=0.87, agreement=0.98), tried("right", 100)])
     assert winner == "right"
-    assert "0.8700 is below fp32's 0.9000 by more than 0.01 and chance" in reasons["worse"]
+    assert "0.8700 is worse than fp32's 0.9000 by more than 0.01 and chance" in reasons["worse"]
 
 
 def test_small_wins_when_its_loss_may_be_chance() -> None:

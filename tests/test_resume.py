@@ -41,7 +41,7 @@ def digests(store: Path) -> dict[str, str]:
         f"{one['stage']}/{one['key']}/{name}": entry["sha256"]
         for one in receipts
         for name, entry in one["files"].items()
-        if name.endswith((".safetensors", ".npy"))
+        if name.endswith((".safetensors", ".npy", ".npz"))
     }
 
 
@@ -96,11 +96,11 @@ def test_weights_equal_an_uninterrupted_run_when_killed_in_teach(longer: Path, w
 def test_labels_equal_an_uninterrupted_run_when_killed_in_label(longer: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The first shard is there, the second is not: the rerun keeps the one and makes the other."""
     store = longer / "killed-in-label"
-    kill_when(longer, store, lambda: bool(list(store.glob("work/label/*/files/train-00000.npy"))))
-    left = next(store.glob("work/label/*/files/train-00000.npy"))
+    kill_when(longer, store, lambda: bool(list(store.glob("work/label/*/files/train-00000.npz"))))
+    left = next(store.glob("work/label/*/files/train-00000.npz"))
     written = left.stat().st_mtime_ns
     build_json(longer, *WORDS, store=store)
-    kept = next(store.glob("label/*/files/train-00000.npy"))
+    kept = next(store.glob("label/*/files/train-00000.npz"))
     assert kept.stat().st_mtime_ns == written
     assert digests(store) == whole
 

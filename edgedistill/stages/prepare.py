@@ -79,11 +79,17 @@ def _located(place: str) -> Path | str:
     return place if place.startswith("hub:") else Path(place)
 
 
-def roles(task: Any, spec: Data | Transfer) -> dict[str, str]:
-    """The column of each role: what the recipe names, else what the task's files usually call it."""
-    usual = task.COLUMNS if isinstance(spec, Data) else getattr(task, "UNLABELLED_COLUMNS", {"text": "text"})
-    named = {role: column for role in ("text", "pair", "image", "label") if (column := getattr(spec, role, None))}
-    return {role: column for role, column in {**usual, **named}.items() if not (role == "label" and isinstance(spec, Transfer))}
+def roles(task: Any, spec: Data) -> dict[str, str]:
+    """The column of each role of a labelled row: what the recipe names, else what the task's files usually call it."""
+    named = {role: column for role in ("text", "pair", "image", "label") if (column := getattr(spec, role))}
+    return {**task.COLUMNS, **named}
+
+
+def unlabelled_roles(task: Any, spec: Transfer, data: Data) -> dict[str, str]:
+    """The column of each role of a row without a label; a pair's second text is where the labelled rows have it, or where the recipe says."""
+    named = {role: column for role in ("text", "pair", "image") if (column := getattr(spec, role))}
+    paired = {"pair": data.pair} if data.pair and "pair" in task.UNLABELLED else {}
+    return {**{role: column for role, column in task.UNLABELLED.items() if column}, **paired, **named}
 
 
 def _labelled(task: Any, spec: Data, place: str, skipped: list[str]) -> Iterator[Row]:
@@ -128,7 +134,7 @@ def _transfers(
     examples: list[dict[str, Any]] = []
     frequency: list[float] = []
     for index, spec in enumerate(params.transfers):
-        drawn = _transfer(task, spec, places[f"transfer {index}"], known, skipped, params.seed)
+        drawn = _transfer(task, params, spec, places[f"transfer {index}"], known, skipped)
         if not drawn:
             what = f"no new example of {spec.min_words} to {spec.max_words} words in {spec.source}"
             raise DataError([Fault(f"transfer {index}" if index else "transfer", what)])
@@ -140,11 +146,11 @@ def _transfers(
     return examples, frequency
 
 
-def _transfer(task: Any, spec: Transfer, place: str, known: set[str], skipped: list[str], seed: int) -> list[dict[str, Any]]:
+def _transfer(task: Any, params: Params, spec: Transfer, place: str, known: set[str], skipped: list[str]) -> list[dict[str, Any]]:
     """New examples with the smallest keyed hashes: the file is a stream, and memory holds only what is kept."""
-    secret = str(seed).encode()
+    secret = str(params.seed).encode()
     new: dict[bytes, dict[str, Any]] = {}
-    for batch in _batches(_examples(task, spec, place, skipped), 4 * max(spec.rows, 1000)):
+    for batch in _batches(_examples(task, params, spec, place, skipped), 4 * max(spec.rows, 1000)):
         ranked = ((blake2b(key.encode(), digest_size=16, key=secret).digest(), one) for one in batch if (key := task.identity(one)) not in known)
         merged = {**new, **dict(ranked)}
         new = {rank: merged[rank] for rank in heapq.nsmallest(spec.rows, merged)}
@@ -161,12 +167,12 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     yield batch
 
 
-def _examples(task: Any, spec: Transfer, place: str, skipped: list[str]) -> Iterator[dict[str, Any]]:
+def _examples(task: Any, params: Params, spec: Transfer, place: str, skipped: list[str]) -> Iterator[dict[str, Any]]:
     def make(line: int, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for text in _cut(values.get("text"), spec):
             yield task.example(values if text is None else {**values, "text": text})
 
-    return made(_located(place), spec, roles(task, spec), make, skipped, (), () if spec.sentences else task.RAW)
+    return made(_located(place), spec, unlabelled_roles(task, spec, params.data), make, skipped, (), () if spec.sentences else task.RAW)
 
 
 def _cut(text: str | None, spec: Transfer) -> Iterator[str | None]:

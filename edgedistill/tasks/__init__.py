@@ -6,6 +6,7 @@ A task is one file without torch, because `predict` and `eval` run the same one.
     AUTO_CLASS              the transformers class that answers it
     TRAINING_LOSS           what a backbone is fine-tuned with before it teaches: a loss's name
     COLUMNS                 role → the column that is read where the recipe names none; roles: text, pair, label
+    UNLABELLED              the same for transfer rows; an empty one is taken only where the labelled rows have it
     OPTIONAL, RAW           roles that a row may leave empty, and roles whose characters are counted
     CLASSES                 whether the labels are classes
     SHOWN, ANSWER           for the bundle's README: what `predict` is given, and what an app does with the output
@@ -44,7 +45,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-UNLABELLED = -100  # the class number of an answer that has no hard label; the losses know it under the same name
+NO_LABEL = -100  # the class number of an answer that has no hard label; the losses know it under the same name
 
 Outputs = Sequence[Sequence[NDArray[Any]]]  # for each example, for each of its rows: [answers, classes]
 

@@ -28,14 +28,18 @@ def entities(tags: Sequence[str]) -> set[Entity]:
 
 
 def tags_of_spans(words: Sequence[tuple[int, int]], spans: Sequence[Sequence[Any]]) -> list[str]:
-    """BIO tags of words by labelled spans [start, end, type] in characters. Raises ValueError when a span meets no word or two overlap."""
-    tags = ["O"] * len(words)
-    for start, end, kind in spans:
-        inside = [index for index, (first, last) in enumerate(words) if first < end and last > start]
-        if not inside:
+    """BIO tags of words by labelled spans [start, end, type] in characters; a word in which two spans meet is the first one's.
+
+    Raises ValueError when a span meets no word or two overlap.
+    """
+    tags, reached = ["O"] * len(words), 0
+    for start, end, kind in sorted(spans, key=lambda span: span[0]):
+        held = [index for index, (first, last) in enumerate(words) if first < end and last > start]
+        if not held:
             raise ValueError(f"the span {start} to {end} ({kind}) holds no word")
-        if any(tags[index] != "O" for index in inside):
+        if start < reached:
             raise ValueError(f"the span {start} to {end} ({kind}) overlaps another")
-        for index in inside:
-            tags[index] = f"{'B' if index == inside[0] else 'I'}-{kind}"
+        free, reached = [index for index in held if tags[index] == "O"], end
+        for index in free:
+            tags[index] = f"{'B' if index == free[0] else 'I'}-{kind}"
     return tags

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.spec import Data
-from edgedistill.tasks import UNLABELLED, Outputs, Row
+from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import same
 from edgedistill.tasks._text import FILES, asked, at_positions, feeds, forward, group, identity, load, positions
 
@@ -29,6 +29,7 @@ HIGHER = False
 AUTO_CLASS = "AutoModelForMaskedLM"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "text"}
+UNLABELLED = {"text": "text"}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = False
@@ -94,7 +95,7 @@ def masked(ids: Sequence[int], special: Sequence[int], mask: int, vocabulary: in
     """A row with its pieces chosen by a hash of the text."""
     if mask in ids:
         at = [index for index, piece in enumerate(ids) if piece == mask]
-        return Row(ids=ids, at=at, gold=[UNLABELLED] * len(at))
+        return Row(ids=ids, at=at, gold=[NO_LABEL] * len(at))
     random = np.random.default_rng(zlib.crc32(np.asarray(ids, np.int64).tobytes()))
     open_places = [index for index, mark in enumerate(special) if not mark]
     count = min(len(open_places), max(1, round(CHOSEN * len(open_places))))

@@ -24,6 +24,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModelForSequenceClassification"
 TRAINING_LOSS = "bce"
 COLUMNS = {"text": "text", "label": "labels"}
+UNLABELLED = {"text": "text", "pair": ""}
 OPTIONAL = ("label",)  # a row may have no class at all
 RAW: tuple[str, ...] = ()
 CLASSES = True

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgedistill.ragged import CLOSED
 from edgedistill.spec import Data
-from edgedistill.tasks import UNLABELLED, Outputs, Row
+from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import same
 from edgedistill.tasks._text import FILES, feeds, load
 from edgedistill.tasks._words import inside, pieces_of, spans
@@ -34,6 +34,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModelForQuestionAnswering"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "context", "pair": "question", "label": "answers"}
+UNLABELLED = {"text": "context", "pair": "question"}
 OPTIONAL = ("label",)
 RAW = ("text",)
 CLASSES = False
@@ -160,7 +161,7 @@ def shape(row: Row) -> tuple[int, int | None]:
 def labels(rows: Sequence[Row], target: Sequence[Mapping[str, Any]] | None, names: Sequence[str]) -> NDArray[np.int64]:
     """The place of the first answer's first and last word in each window, 0 and 0 where it is not in there, [2 · rows]."""
     if target is None:
-        return np.full(2 * len(rows), UNLABELLED, np.int64)
+        return np.full(2 * len(rows), NO_LABEL, np.int64)
     found = []
     for row in rows:
         place = {word: index for index, word in enumerate(row.words, 1)}

@@ -29,6 +29,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModel"
 TRAINING_LOSS = "pair-cosine"
 COLUMNS = {"text": "sentence1", "pair": "sentence2", "label": "score"}
+UNLABELLED = {"text": "text"}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = False

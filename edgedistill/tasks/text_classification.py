@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.spec import Data
-from edgedistill.tasks import UNLABELLED, Outputs
+from edgedistill.tasks import NO_LABEL, Outputs
 from edgedistill.tasks._classes import class_answers, natural, same
 from edgedistill.tasks._text import FILES, asked, encode, example, feeds, forward, group, identity, load, pick, picks, shape, stacked
 
@@ -24,6 +24,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModelForSequenceClassification"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "text", "label": "label"}
+UNLABELLED = {"text": "text", "pair": ""}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = True
@@ -58,7 +59,7 @@ def head(names: Sequence[str]) -> dict[str, Any]:
 
 def labels(rows: Sequence[Any], target: int | None, names: Sequence[str]) -> NDArray[np.int64]:
     """The class number, [1]."""
-    return np.array([UNLABELLED if target is None else target], np.int64)
+    return np.array([NO_LABEL if target is None else target], np.int64)
 
 
 def evidence(

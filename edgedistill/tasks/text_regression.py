@@ -21,6 +21,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModelForSequenceClassification"
 TRAINING_LOSS = "label-mse"
 COLUMNS = {"text": "text", "label": "score"}
+UNLABELLED = {"text": "text", "pair": ""}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = False

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.spec import Data
-from edgedistill.tasks import UNLABELLED, Outputs, Row
+from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import natural, same, softmax
 from edgedistill.tasks._entities import entities, is_bio, tags_of_spans
 from edgedistill.tasks._text import FILES, asked, at_positions, feeds, forward, load, positions
-from edgedistill.tasks._words import inside, joined, pieces_of, spans
+from edgedistill.tasks._words import Span, inside, joined, pieces_of, spans
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,6 +30,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModelForTokenClassification"
 TRAINING_LOSS = "ce"
 COLUMNS = {"text": "words", "label": "tags"}
+UNLABELLED = {"text": "text"}
 OPTIONAL = ("label",)  # a list of spans may be empty
 RAW = ("text",)
 CLASSES = True
@@ -101,22 +102,33 @@ def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_leng
 def _windows(tokenizer: Tokenizer, encoding: Any, words: Sequence[str], places: Sequence[tuple[int, int]], max_length: int) -> list[Row]:
     if len(encoding.ids) <= max_length:
         return [_row(encoding, places, 0)]
-    pieces = pieces_of(places, encoding.offsets, inside(encoding, 0))
-    room, rows, first, used = max_length - tokenizer.num_special_tokens_to_add(False), [], 0, 0
-    for index, piece in enumerate([*pieces, None]):
-        size = piece[1] - piece[0] + 1 if piece else 0
-        if index == len(words) or (used + size > room and index > first):
-            text, inner = joined(words[first:index])
-            tokenizer.enable_truncation(max_length)  # one word alone may be longer than a window
-            rows.append(_row(tokenizer.encode(text), inner, first))
-            tokenizer.no_truncation()
-            first, used = index, 0
-        used += size
+    ends = _ends(pieces_of(places, encoding.offsets, inside(encoding, 0)))
+    room, rows, first = max_length - tokenizer.num_special_tokens_to_add(False), [], 0
+    while first < len(words):
+        used = ends[first - 1] if first else 0
+        last = first + max(1, sum(end - used <= room for end in ends[first:]))
+        while last - first > 1 and len(tokenizer.encode(joined(words[first:last])[0]).ids) > max_length:
+            last -= 1  # at the start of a text a word may have more pieces than in its midst
+        text, inner = joined(words[first:last])
+        tokenizer.enable_truncation(max_length)  # one word alone may be longer than a window
+        rows.append(_row(tokenizer.encode(text), inner, first))
+        tokenizer.no_truncation()
+        first = last
     return rows
 
 
+def _ends(pieces: Sequence[Span | None]) -> list[int]:
+    """How many pieces there are up to the end of each word, from the first word on; a blank may be a piece of its own."""
+    found, end = [], 0
+    for piece in pieces:
+        end = piece[1] if piece else end  # the special token in front counts for the one that is counted from 0
+        found.append(end)
+    return found
+
+
 def _row(encoding: Any, places: Sequence[tuple[int, int]], first: int) -> Row:
-    pieces = pieces_of(places, encoding.offsets, inside(encoding, 0))
+    reached = max((end for _, end in encoding.offsets), default=0)  # the rest of a word that is longer than a window was cut off
+    pieces = pieces_of([(start, min(end, reached)) for start, end in places], encoding.offsets, inside(encoding, 0))
     seen = [(index, piece[0]) for index, piece in enumerate(pieces, first) if piece]
     return Row(ids=encoding.ids, at=[at for _, at in seen], words=[index for index, _ in seen])
 
@@ -128,7 +140,7 @@ def shape(row: Row) -> tuple[int, int | None]:
 
 def labels(rows: Sequence[Row], target: Sequence[int] | None, names: Sequence[str]) -> NDArray[np.int64]:
     """The tag numbers of the words that have an answer, [n]."""
-    return np.array([UNLABELLED if target is None else target[word] for row in rows for word in row.words], np.int64)
+    return np.array([NO_LABEL if target is None else target[word] for row in rows for word in row.words], np.int64)
 
 
 def evidence(
