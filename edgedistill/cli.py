@@ -54,9 +54,7 @@ def build(
     bench: Annotated[bool, typer.Option(help="Measure the bundle beside its teacher and write the report.")] = True,
     track: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Also send the trainings' curves to tensorboard, wandb, mlflow … as they grow; give it again for more.", show_default=False
-        ),
+        typer.Option(help="Also send the trainings' curves to tensorboard, wandb, mlflow …; again for more.", show_default=False),
     ] = None,
 ) -> None:
     """Build a verified bundle for each target, from the recipe to the report."""

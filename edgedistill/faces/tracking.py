@@ -108,7 +108,9 @@ class _Runs:
         run = stage.replace(" ", "-") + (f"-{number}" if number > 1 else "")
         trackers = [self._made(name, LOGGER_TYPE_TO_CLASS[name], run) for name in self.names]
         for tracker in trackers:
-            getattr(tracker, "start", lambda: None)()  # before accelerate 1.8 the constructor started it
+            start: Any = getattr(tracker, "start", None)
+            if start is not None:  # in older versions of accelerate the constructor does it
+                start()
         return trackers
 
     def _made(self, name: str, tracker: Any, run: str) -> Any:
