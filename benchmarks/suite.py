@@ -147,7 +147,7 @@ def table(suite: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         "",
         "Written by `python benchmarks/suite.py benchmarks/suites/encoders.toml`. Scores are on the test split, with 95 % intervals; the bundle's",
         "are those of the exported int8 file, one example at a time. *Control* is the same student trained without a teacher. Latency is the median",
-        "÷ the teacher's fp32, one thread, fresh processes in turns on one machine; seconds are of all steps together, on a machine that other jobs shared.",
+        "÷ the teacher's fp32, one thread, fresh processes in turns on one machine; seconds are of all steps together, beside other jobs.",
         "",
         "| data | metric | teacher | control | distilled | int8 bundle | bundle ÷ teacher | aim | MB (÷ teacher) | latency ratio | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
