@@ -39,6 +39,7 @@ def main() -> None:
     out = ROOT / "benchmarks" / "results" / f"{asked.suite.stem}.json"
     out.parent.mkdir(exist_ok=True)
     results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    failed: list[str] = []
     for name, row, seed in _runs(suite, asked.only):
         recipe = _recipe(suite, row, seed, asked.data, work)
         key = hashlib.sha256(json.dumps([row["recipe"], suite["common"], seed], sort_keys=True).encode()).hexdigest()[:16]
@@ -46,11 +47,17 @@ def main() -> None:
             continue
         file = work / f"{name}-{seed}.toml"
         file.write_text(tomli_w.dumps(recipe), encoding="utf-8")
-        results[f"{name}/{seed}"] = {"key": key, **_build(file, suite["target"], asked.store)}
+        try:
+            results[f"{name}/{seed}"] = {"key": key, **_build(file, suite["target"], asked.store)}
+        except subprocess.CalledProcessError as error:
+            failed.append(f"{name}, seed {seed}: exit {error.returncode}; {' '.join(map(str, error.cmd[1:]))}")
+            continue
         out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         out.with_suffix(".md").write_text(table(suite, results), encoding="utf-8")
     out.with_suffix(".md").write_text(table(suite, results), encoding="utf-8")
     print(out.with_suffix(".md").relative_to(ROOT))
+    if failed:
+        sys.exit("rows that failed:\n" + "\n".join(failed))
 
 
 def _arguments() -> argparse.Namespace:
