@@ -186,9 +186,7 @@ MULTI = ("binary-kl", "bce")
 SAMPLES = {
     "classes": Sample(write=single, task="text-classification", data={"text": "review", "label": "verdict"}, also=(MASKED,)),
     "pairs": Sample(write=pairs, task="text-classification", data={"text": "premise", "pair": "hypothesis", "label": "gold_label"}, also=(MASKED,)),
-    "opened": Sample(
-        write=opened, task="text-classification", data={"columns": ["label", "text"], "text": "text", "label": "label"}, also=(MASKED,)
-    ),
+    "opened": Sample(write=opened, task="text-classification", data={"columns": ["label", "text"], "text": "text", "label": "label"}, also=(MASKED,)),
     "sets": Sample(
         write=sets,
         task="multi-label-classification",

@@ -5,7 +5,8 @@ A task is one file without torch, because `predict` and `eval` run the same one.
     METRIC, HIGHER          the metric's name, and whether more of it is better
     AUTO_CLASS              the transformers class that answers it
     TRAINING_LOSS           what a backbone is fine-tuned with before it teaches: a loss's name
-    COLUMNS                 role → the column that is read where the recipe names none; roles: text, pair, label
+    COLUMNS                 role → the column that is read where the recipe names none; roles: text, pair, image, label
+    UNLABELLED_COLUMNS      the same for transfer examples, where that is not text alone
     OPTIONAL, RAW           roles that a row may leave empty, and roles whose characters are counted
     CLASSES                 whether the labels are classes
     SHOWN, ANSWER           for the bundle's README: what `predict` is given, and what an app does with the output

@@ -28,6 +28,7 @@ HIGHER = True
 AUTO_CLASS = "AutoModelForImageClassification"
 TRAINING_LOSS = "ce"
 COLUMNS = {"image": "image", "label": "label"}
+UNLABELLED_COLUMNS = {"image": "image"}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = True
