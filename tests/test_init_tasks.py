@@ -89,9 +89,9 @@ def make_seer(folder: Path) -> Path:
 def settings(recipe: config.Recipe) -> list[str]:
     """What makes a first recipe small enough for a test: a tiny teacher, few epochs, low gates."""
     changed = {"teacher.model": "teacher", "gates.retention": 0.01, "data.calibration": 16}
-    changed |= {"rounds.0.schedule.epochs": 6, "rounds.0.schedule.learning_rate": 2e-3, "rounds.0.schedule.batch_size": 16}
+    changed |= {"rounds.0.schedule.epochs": 2, "rounds.0.schedule.learning_rate": 2e-3, "rounds.0.schedule.batch_size": 16}
     if recipe.teach:
-        changed |= {"teach.epochs": 6, "teach.learning_rate": 2e-3, "teach.batch_size": 16}
+        changed |= {"teach.epochs": 2, "teach.learning_rate": 2e-3, "teach.batch_size": 16}
     if recipe.student.vocabulary:
         changed["student.vocabulary"] = 100
     if recipe.data.max_length > 64:
@@ -227,3 +227,12 @@ def test_open_data_is_guessed_for_its_task(place: str, named: str | None, task: 
     assert bool(found.test and found.validation) == held_out
     (tmp_path / "recipe.toml").write_text(recipe_text(found, tmp_path), encoding="utf-8")
     assert config.load_recipe(str(tmp_path / "recipe.toml"))[0].task == task
+
+
+def test_transfer_of_images_needs_no_text(tmp_path: Path) -> None:
+    file, _, text = initial("folders", tmp_path)
+    lines = [line.removeprefix("# ") if line.startswith(("# [transfer", "# source", "# rows")) else line for line in text.splitlines()]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    recipe, _ = config.load_recipe(str(file))
+    assert recipe.transfers[0].source == "unlabelled"
+    assert roles(plugins.load("tasks", recipe.task), recipe.transfers[0]) == {"image": "image"}

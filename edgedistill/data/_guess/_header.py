@@ -67,7 +67,8 @@ def _of_text(path: Path) -> tuple[str, ...]:
     tabs = {line.count("\t") for line in head}
     if len(tabs) == 1 and tabs != {0}:
         if any(is_known(cell) for cell in head[0].split("\t")):
-            raise ConfigError(f"{shown(path)}: a table with a header in a .txt file", hint=f"mv {shown(path)} {shown(path.with_suffix('.tsv'))}")
+            better = path.with_name(path.name.replace(".txt", ".tsv"))
+            raise ConfigError(f"{shown(path)}: a table with a header in a .txt file", hint=f"mv {shown(path)} {shown(better)}")
         return _numbered(tabs.pop() + 1)
     marks = Counter(line.split(None, 1)[0] for line in head)
     labelled = all(MARK.fullmatch(mark) for mark in marks) and all(len(line.split(None, 1)) == 2 for line in head)
