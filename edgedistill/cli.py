@@ -52,11 +52,15 @@ def build(
     store: StoreDir = STORE,
     as_json: Json = False,
     bench: Annotated[bool, typer.Option(help="Measure the bundle beside its teacher and write the report.")] = True,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also send the trainings' curves to tensorboard, wandb, mlflow …; again for more.", show_default=False),
+    ] = None,
 ) -> None:
     """Build a verified bundle for each target, from the recipe to the report."""
     from edgedistill.faces import build as face
 
-    face.run(recipe, target, settings or [], store, as_json=as_json, bench=bench)
+    face.run(recipe, target, settings or [], store, as_json=as_json, bench=bench, trackers=track or [])
 
 
 @app.command()
@@ -142,15 +146,18 @@ def verify(bundle: BundleDir, as_json: Json = False) -> None:
 
 @app.command()
 def init(
-    place: Annotated[Path, typer.Argument(help="A data file, or a folder that holds one.")] = Path("."),
+    place: Annotated[Path, typer.Argument(help="A data file, a folder that holds one, or a folder of images for each class.")] = Path("."),
     out: Annotated[
         Path | None, typer.Option(help="The recipe to write; recipe.toml beside the data, or here for a file.", show_default=False)
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What to learn, where the file suits several tasks; without it the likeliest.", show_default=False)
+    ] = None,
 ) -> None:
-    """Look at a data file, guess its columns, and write a commented recipe."""
+    """Look at a data file, guess its task and columns, and write a commented recipe."""
     from edgedistill.init import write_recipe
 
-    print(write_recipe(place, out))
+    print(write_recipe(place, out, task))
 
 
 @app.command()

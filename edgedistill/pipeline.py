@@ -331,7 +331,7 @@ def _pack(recipe: Recipe, target: Target, planner: _Planner) -> Step:
     needs = {
         "prepare": prepare,
         "teach": teach,
-        "student": student,
+        **({"student": student.needs["start"], "pretrain": student} if recipe.pretrain else {"student": student}),
         "teacher": _export(planner, target, prepare, teach, keep_plain=False),
         **{f"round {number}": step for number, step in enumerate(rounds, 1)},
         "export": _export(planner, target, prepare, rounds[-1], keep_plain=True),

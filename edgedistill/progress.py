@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 LINE_EVERY_S = 10.0  # a plain log gets a line this often at most: CI logs stay readable
@@ -14,15 +15,20 @@ LINE_EVERY_S = 10.0  # a plain log gets a line this often at most: CI logs stay 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something happened in a stage. `done` of `total` is in `unit`; `note` is a short live reading such as a loss."""
+    """Something happened in a stage. `done` of `total` is in `unit`; `note` is a short live reading such as a loss.
 
-    kind: Literal["begin", "advance", "note", "warn", "end"]
+    A `measure` holds numbers by name, taken at a step of a training; lines and bars leave it out.
+    """
+
+    kind: Literal["begin", "advance", "measure", "note", "warn", "end"]
     stage: str
     text: str = ""
     done: int = 0
     total: int = 0
     unit: str = ""
     note: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    step: int = 0
 
 
 Tell = Callable[[Event], None]
@@ -32,17 +38,48 @@ def silent(event: Event) -> None:
     """A listener that draws nothing."""
 
 
-def plain_lines(event: Event, last: dict[str, float]) -> None:
+def both(first: Tell, second: Tell) -> Tell:
+    """One listener that lets two hear."""
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast a stage gets on: where it was when it was first heard of, and when it last got a line."""
+
+    since_s: float
+    begun_at: int
+    line_s: float = -math.inf
+
+    def left(self, event: Event, now: float) -> str:
+        """How long the rest takes at this pace, in words; nothing where there is no pace yet, or nothing left."""
+        done = event.done - self.begun_at
+        if done <= 0 or event.done >= event.total or now <= self.since_s:
+            return ""
+        left_s = (now - self.since_s) / done * (event.total - event.done)
+        return f" · {left_s:.0f} s left" if left_s < 90 else f" · {left_s / 60:.0f} min left"
+
+
+def plain_lines(event: Event, paces: dict[str, Pace]) -> None:
     """Draw one event as a line of text; progress at most every `LINE_EVERY_S` seconds and at the end."""
+    if event.kind == "measure":
+        return
     now = time.monotonic()
     if event.kind == "advance":
-        due = event.done >= event.total or now - last.get(event.stage, -LINE_EVERY_S) >= LINE_EVERY_S
-        if not due:
+        pace = paces.setdefault(event.stage, Pace(since_s=now, begun_at=event.done))
+        if event.done < event.total and now - pace.line_s < LINE_EVERY_S:
             return
-        last[event.stage] = now
+        pace.line_s = now
         share = 100 * event.done / max(event.total, 1)
-        _line(f"{event.stage}: {event.done}/{event.total} {event.unit} ({share:.0f} %) {event.note}".rstrip())
+        _line(f"{event.stage}: {event.done}/{event.total} {event.unit} ({share:.0f} %) {event.note}".rstrip() + pace.left(event, now))
     else:
+        if event.kind in ("begin", "end"):
+            paces.pop(event.stage, None)  # another training of the same stage has a pace of its own
         mark = {"begin": "▸ ", "end": "✓ ", "warn": "warning: ", "note": "  "}[event.kind]
         _line(f"{mark}{event.stage}: {event.text}" if event.text else f"{mark}{event.stage}")
 
@@ -58,8 +95,8 @@ def drawn() -> Iterator[Tell]:
         with _bars() as tell:
             yield tell
     else:
-        last: dict[str, float] = {}
-        yield lambda event: plain_lines(event, last)
+        paces: dict[str, Pace] = {}
+        yield lambda event: plain_lines(event, paces)
 
 
 @contextmanager
@@ -75,6 +112,8 @@ def _bars() -> Iterator[Tell]:
         rows: dict[str, Any] = {}
 
         def tell(event: Event) -> None:
+            if event.kind == "measure":
+                return
             if event.kind == "advance":
                 if event.stage not in rows:
                     rows[event.stage] = bars.add_task(event.stage, total=event.total, unit=event.unit, note="")
@@ -99,6 +138,14 @@ class Progress:
     def advance(self, done: int, total: int, unit: str, note: str = "") -> None:
         """Report `done` of `total` `unit`s."""
         self._tell(Event(kind="advance", stage=self.stage, done=done, total=total, unit=unit, note=note))
+
+    def part(self, name: str) -> Progress:
+        """The progress of one of several trainings inside the stage."""
+        return Progress(self._tell, f"{self.stage} {name}")
+
+    def measure(self, step: int, values: Mapping[str, float]) -> None:
+        """Report numbers by name, taken at a step."""
+        self._tell(Event(kind="measure", stage=self.stage, step=step, values=dict(values)))
 
     def note(self, text: str) -> None:
         """Say something worth reading."""

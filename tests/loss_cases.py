@@ -21,6 +21,7 @@ HARD = (0, 1, UNLABELLED, 3, 2)
 NAN = float("nan")
 REAL_LABELS = {  # of the losses that do not take class numbers; the third row has none
     "bce": ((0.0, 1.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0), (NAN,) * 4, (0.0,) * 4, (1.0, 0.0, 1.0, 1.0)),
+    "pair-cosine": ((0.5,), (NAN,), (NAN,), (1.0,), (NAN,)),
     "label-mse": ((0.5, -1.0, 2.0, 0.0), (1.5, 0.0, 0.0, 3.0), (NAN,) * 4, (0.0, 1.0, NAN, 1.0), (2.0, 2.0, -1.0, 0.0)),
 }
 

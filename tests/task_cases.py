@@ -161,13 +161,13 @@ def case(name: str, folder: Path, max_length: int = 16) -> Case:
         targets=[task.number(target, names) for target in found],
         names=names,
         rows=rows,
-        raw=_raw(name, task, encoder, [row for one in rows for row in one], len(names)),
+        raw=_raw(name, task, encoder, [row for one in rows for row in one], task.head(names).get("num_labels", 0)),
     )
 
 
 def _raw(name: str, task: Any, encoder: Any, rows: list[Any], classes: int) -> np.ndarray:
     """What a model's forward would give: [b, c], or [b, s, c] where each token has an answer."""
-    widths = {"text-regression": 1, "sentence-embedding": 7, "question-answering": 2}
+    widths = {"sentence-embedding": 7, "question-answering": 2}
     width = widths.get(name) or (encoder.get_vocab_size() if name == "masked-language-modeling" else classes)
     feeds = task.feeds(rows, 0)
     tokens = () if not hasattr(rows[0], "at") or not any(row.at for row in rows) else (feeds["input_ids"].shape[1],)

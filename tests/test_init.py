@@ -123,9 +123,11 @@ def test_label_is_never_nested_measured_or_unique(tmp_path: Path) -> None:
     assert "could also be" not in text
 
 
-def test_second_text_is_told_when_rows_are_pairs(tmp_path: Path) -> None:
-    table(tmp_path / "pairs.csv", ["sentence1", "sentence2", "gold_label"], [[text, text, label] for text, label, _ in reviews()])
-    assert 'the column with the longest texts; a guess: it could also be "sentence2"' in written(tmp_path)[1]
+def test_second_text_is_told_when_names_make_no_pair(tmp_path: Path) -> None:
+    table(tmp_path / "films.csv", ["review", "summary", "label"], [[text, text, label] for text, label, _ in reviews()])
+    recipe, text = written(tmp_path)
+    assert 'the column with the longest texts; a guess: it could also be "summary"' in text
+    assert "pair" not in recipe["data"]
 
 
 def test_text_is_prose_when_links_are_longer(tmp_path: Path) -> None:
@@ -206,10 +208,11 @@ def test_init_tells_what_it_saw_when_no_column_is_a_label(tmp_path: Path) -> Non
     assert not (tmp_path / "recipe.toml").exists()
 
 
-def test_init_refuses_when_first_line_is_data(tmp_path: Path) -> None:
+def test_columns_are_named_when_first_line_is_data(tmp_path: Path) -> None:
     table(tmp_path / "films.csv", ["a film that I liked", "good"], [row[:2] for row in reviews()])
-    with pytest.raises(ConfigError, match="its first line is data, not column names: 'good'"):
-        write_recipe(tmp_path)
+    parsed = loaded(write_recipe(tmp_path))
+    assert parsed.data.columns == ("text", "label")
+    assert next(row[1:] for row in data.labelled(tmp_path / "films.csv", parsed.data)) == ("a film that I liked", "good")
 
 
 @pytest.mark.parametrize("files", [[], ["notes.txt"], ["README.md"]])
@@ -260,10 +263,3 @@ def test_open_data_is_guessed_as_documented(place: str, text: str, label: str, c
     assert (found.guess.text, found.guess.label, found.guess.classes) == (text, label, classes)
     assert [path and path.name for path in (found.test, found.validation)] == [test, validation]
     assert tomllib.loads(recipe_text(found, OPEN_DATA))["data"]["label"] == label
-
-
-@open_data
-@pytest.mark.data
-def test_open_data_without_header_is_refused() -> None:
-    with pytest.raises(ConfigError, match="its first line is data"):
-        look(OPEN_DATA / "goemotions/train.tsv.gz")

@@ -19,7 +19,7 @@ from edgedistill.spec import Loss
 
 assert len(LOSSES) >= 18
 FOLDER = Path(inspect.getfile(Outputs)).parent
-HARD_ONLY = {"bce", "ce", "label-mse"}  # they do not look at the teacher
+HARD_ONLY = {"bce", "ce", "label-mse", "pair-cosine"}  # they do not look at the teacher
 INNER = [name for name in LOSSES if getattr(plugins.load("losses", name), "NEEDS", None)]
 LEARNED = [name for name in LOSSES if hasattr(plugins.load("losses", name), "module")]
 

@@ -16,7 +16,7 @@ from scipy.stats import entropy, ortho_group
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
-from edgedistill.losses import Batch, Outputs, Sizes, attention, crd, embedding_mse, hidden_cosine, hidden_mse, relation, rkd
+from edgedistill.losses import Batch, Outputs, Sizes, attention, crd, embedding_mse, hidden_cosine, hidden_mse, pair_cosine, relation, rkd
 
 TEXTS = len(MASK)
 REAL = [[position for position, real in enumerate(row) if real] for row in MASK]  # the tokens of each text
@@ -313,3 +313,10 @@ def test_relational_loss_has_a_finite_gradient_when_texts_repeat_or_are_alone(na
     assert student.logits.grad is not None
     assert torch.isfinite(student.logits.grad).all()
     assert (float(found) == pytest.approx(0, abs=1e-12)) == (rows == 1)
+
+
+def test_pair_cosine_equals_the_hand_computed_value_when_two_of_three_pairs_are_labelled() -> None:
+    # cosines 0.6 and 0 against 1 and 0.5: ((0.4)² + (0.5)²) / 2 = 0.205; the middle pair has no label
+    said = outputs([[3.0, 4.0], [1.0, 0.0], [1.0, 1.0], [5.0, 1.0], [2.0, 0.0], [0.0, 9.0]])
+    labels = torch.tensor([[1.0], [math.nan], [math.nan], [math.nan], [0.5], [math.nan]], dtype=torch.float64)
+    assert float(pair_cosine.loss(said, said, Batch(labels))) == pytest.approx(0.205)

@@ -53,3 +53,50 @@ def logits(model: Any, tokenizer: Tokenizer, texts: list[str] = TEXTS) -> torch.
     ids, mask = torch.tensor([one.ids for one in encoded]), torch.tensor([one.attention_mask for one in encoded])
     with torch.inference_mode():
         return model.eval()(input_ids=ids, attention_mask=mask).logits
+
+
+# ── more families, and calibration inputs ────────────────────────────────────────────────────────────────────────────
+
+MORE = {**FAMILIES, "mpnet": (transformers.MPNetForSequenceClassification, BERT_LIKE)}
+VISION = BERT_LIKE | {"image_size": 8, "patch_size": 4, "num_labels": 3}
+SEEN = ["aba cab", "cab aba cab", "abc caba", "b a c", "a", "bac bac abc a a", "c c b", "caba abc bac"]
+
+
+def make_any(family: str, **changed: Any) -> Any:
+    """A teacher of text or of images whose norms are not all alike, as trained ones are not."""
+    torch.manual_seed(11)
+    if family in MORE:
+        kind, config = MORE[family]
+        config = COMMON | config
+    else:
+        kind, config = {"vit": transformers.ViTForImageClassification, "deit": transformers.DeiTForImageClassification}[family], VISION
+    model = kind._from_config(kind.config_class(**config | {"initializer_range": 0.3} | changed), attn_implementation="eager").eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.weight.add_(0.2 * torch.randn_like(module.weight))
+                module.bias.add_(0.2 * torch.randn_like(module.bias))
+    return model
+
+
+def batches(tokenizer: Tokenizer | None) -> list[dict[str, torch.Tensor]]:
+    """Two batches of padded texts, or of images."""
+    if tokenizer is None:
+        images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+        return [{"pixel_values": images[:9]}, {"pixel_values": images[9:]}]
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())
+    tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"))
+    found = []
+    for texts in (SEEN[:5], SEEN[5:]):
+        encoded = tokenizer.encode_batch(texts)
+        ids, mask = torch.tensor([one.ids for one in encoded]), torch.tensor([one.attention_mask for one in encoded])
+        found.append({"input_ids": ids, "attention_mask": mask})
+    return found
+
+
+def origin_of(teacher: Any, tokenizer: Tokenizer | None = None) -> Origin:
+    """An origin with calibration inputs, for texts or for images."""
+    if hasattr(teacher.config, "image_size"):
+        return Origin(teacher=teacher, tokenizer=None, texts=(), labels="xyz", auto_class="AutoModelForImageClassification", inputs=batches(None))
+    tokenizer = tokenizer or make_tokenizer()
+    return origin(teacher, tokenizer, inputs=batches(tokenizer))

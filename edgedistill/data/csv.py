@@ -39,6 +39,12 @@ def records(path: Path, split: str, columns: tuple[str, ...] = ()) -> Iterator[R
     faults.settle()
 
 
+def first_row(path: Path) -> list[str]:
+    """The fields of the first line that is not blank, whether they name the columns or not."""
+    _, fields = next(_table(path, Faults(path), 0), (1, []))
+    return fields
+
+
 def _table(path: Path, faults: Faults, width: int) -> Iterator[tuple[int, list[str]]]:
     """Rows that are not blank, each with the line it starts on."""
     source = lines(path, faults)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgedistill import surgery
+
 OPTIMISER = {
     "bert": "bert",
     "roberta": "bert",
@@ -93,12 +95,13 @@ def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int
     if kind is None:
         shutil.copyfile(plain, file)
         return {}
-    special = getattr(config, "edgedistill", None) or {}
-    heads = special.get("heads") or getattr(config, "num_attention_heads", 0)
-    width = heads * special["head_size"] if "head_size" in special else (config.hidden_size if heads else 0)
+    # a pruned student's own number: the config's would fuse into an attention that cuts its heads elsewhere, and answers wrongly
+    pruned = surgery.plan(config).get("heads", 0)
+    heads = pruned or getattr(config, "num_attention_heads", 0)
     logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
     options = FusionOptions(kind)
     options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
+    width = config.hidden_size if heads and not pruned else 0  # 0: read it from the weights
     fused = optimizer.optimize_model(str(plain), model_type=kind, num_heads=heads, hidden_size=width, opt_level=1, optimization_options=options)
     _keep_residuals_apart(fused.model)
     fused.model.ir_version = min(fused.model.ir_version, ir_version)

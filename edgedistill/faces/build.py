@@ -14,7 +14,8 @@ from edgedistill.cache import Store, digest_file, write_json
 from edgedistill.devices import local
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
-from edgedistill.progress import Progress, Tell, drawn
+from edgedistill.faces.tracking import tracked
+from edgedistill.progress import Progress, Tell, both, drawn
 from edgedistill.spec import Recipe, Step, Target
 
 SCHEMA = "edgedistill.build/1"  # 1: first
@@ -22,11 +23,21 @@ PLAN_SCHEMA = "edgedistill.plan/1"
 FORMATS = ("html", "md", "json")
 
 
-def run(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, as_json: bool, bench: bool) -> None:
+def run(
+    recipe_name: str | None,
+    target_names: Sequence[str],
+    settings: Sequence[str],
+    store_dir: Path,
+    *,
+    as_json: bool,
+    bench: bool,
+    trackers: Sequence[str] = (),
+) -> None:
     """Build, measure, report, print; raises GateError at the end when a gate does not hold."""
     recipe, base, targets = _load(recipe_name, target_names, settings)
     store = Store(store_dir)
-    with drawn() as tell:
+    with tracked(trackers, recipe.name, store_dir / "tracking") as hears, drawn() as draws:
+        tell = both(draws, hears)
         _warn_if_busy(tell)
         results = pipeline.build(recipe, targets, base, store, tell)
         documents = [_document(done) | {"report": str(_report(done, store_dir, tell).resolve()) if bench else None} for done in results]

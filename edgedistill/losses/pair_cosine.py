@@ -3,7 +3,7 @@
     L = Σ_p (cos(e_p, e_p') − y_p)² / P,  over the P labelled pairs
 
 Source: Reimers, Gurevych 2019, arXiv:1908.10084, section 3, the regression objective.
-Limits: cosines equal to the scores → 0; no labelled pair → 0. A pair's two embeddings stand one behind the other, its score at the first.
+Limits: a cosine that is its score → 0; no labelled pair → 0. A pair's two embeddings stand one behind the other, its score at the first.
 Shapes: n texts, d the width of an embedding.
 """
 
@@ -17,4 +17,5 @@ def loss(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
     """The mean over the labelled pairs, a scalar ≥ 0; labels [n, 1] are NaN but at a pair's first text."""
     first = (~batch.labels[:, 0].isnan()).nonzero()[:, 0]  # [p]
     cosines = F.cosine_similarity(student.logits[first], student.logits[first + 1], dim=-1)  # [p]
-    return ((cosines - batch.labels[first, 0]) ** 2).sum() / max(len(first), 1)
+    scores = batch.labels[first, 0].to(cosines.dtype)  # [p]
+    return ((cosines - scores) ** 2).sum() / max(len(first), 1)

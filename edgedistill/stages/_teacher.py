@@ -26,7 +26,7 @@ def live_teacher(task: Any, folder: Path, encoder: Any, needs: Collection[str]) 
     model = models.load_model(task.AUTO_CLASS, folder).to(accelerator().device).eval().requires_grad_(False)
     table = None
     if hasattr(encoder, "get_vocab_size"):
-        table = _translation(encoder, models.load_encoder(task, folder)).to(accelerator().device)
+        table = translation(encoder, models.load_encoder(task, folder)).to(accelerator().device)
     return LiveTeacher(model=model, translate=table, probe=features.Probe(model, needs))
 
 
@@ -38,7 +38,7 @@ def sizes(task: Any, student: Any, teacher: Any | None, answer: int) -> tuple[Si
     return ours, Sizes(width=features.width(teacher.config), layers=features.depth(teacher.config), heads=features.heads(teacher.config))
 
 
-def _translation(student: Any, teacher: Any) -> Tensor:
+def translation(student: Any, teacher: Any) -> Tensor:
     """The teacher's number of each of the student's pieces; the few that it lacks become its unknown piece, or its first."""
     count = student.get_vocab_size()
     numbers = [teacher.token_to_id(student.id_to_token(index) or "") for index in range(count)]

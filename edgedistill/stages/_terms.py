@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedistill import plugins
-from edgedistill.errors import Fault
+from edgedistill.errors import ConfigError, Fault
 from edgedistill.losses import Batch, Outputs, Sizes
 from edgedistill.spec import Loss
 from edgedistill.training import features
@@ -74,11 +74,11 @@ class Terms:
         extras = nn.ModuleDict()
         for name, loss in losses.items():
             make = getattr(plugins.load("losses", name), "module", None)
-            if make is not None and sizes is not None:
+            if make is not None:
+                if sizes is None:
+                    raise ConfigError([Fault(f"rounds.losses.{name}", "follows a teacher, and this training has none")])
                 takes = inspect.signature(make).parameters
-                made = make(*sizes, **{key: value for key, value in options(loss).items() if key in takes})
-                if made is not None:
-                    extras[name] = made
+                extras[name] = make(*sizes, **{key: value for key, value in options(loss).items() if key in takes})
         return cls(losses=losses, extras=extras, probe=features.Probe(student, wanted) if wanted else None, teacher=teacher)
 
     def __call__(self, task: Any, model: nn.Module, extras: Any, batch: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -94,7 +94,10 @@ class Terms:
 
     def _term(self, name: str, loss: Loss, extras: Any, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         learned = {"module": extras[name]} if name in extras else {}
-        found: Tensor = plugins.load("losses", name).loss(student, teacher, batch, **options(loss), **learned)
+        try:
+            found: Tensor = plugins.load("losses", name).loss(student, teacher, batch, **options(loss), **learned)
+        except ValueError as error:  # how a loss says that these two models do not suit it
+            raise ConfigError([Fault(f"rounds.losses.{name}", str(error))]) from error
         return found
 
     def _outputs(self, logits: Tensor, model: Any, probe: features.Probe | None) -> Outputs:

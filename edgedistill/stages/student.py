@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from edgedistill.stages import needs_files
 from edgedistill.stages._splits import class_names, read_split, texts_of
 from edgedistill.training import models
 
-VERSION = 3  # 2: a vocabulary is filled up to its size; 3: every task, chains of methods
+VERSION = 3  # 2: a vocabulary is filled up to its size; 3: every task, chains of methods, layer maps tried out
 TOOLS = ("torch", "transformers", "tokenizers")
 CALIBRATION_BATCH = 16
 
@@ -61,11 +61,12 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         checkpoint=models.resolve(place) if place else None,
         inputs=_calibration(task, model, encoder, prepared, params.max_length),
     )
-    made = students.compose(params.student, origin, params.seed)
+    wanted, tried = _resolved(params, origin, task, inputs, out, progress)
+    made = students.compose(wanted, origin, params.seed)
     if task.CLASSES:
         models.name_labels(made.model, labels)
     models.save(made.model, made.tokenizer, out, files=models.encoder_files(task, teacher))
-    facts = {"parameters": made.model.num_parameters(), **made.facts}
+    facts = {"parameters": made.model.num_parameters(), **made.facts, **tried}
     told = f"{facts['parameters'] / 1e6:.2f} M parameters"
     if tokenizer is not None and made.tokenizer is not None:
         rates = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
@@ -73,6 +74,19 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         told += f", {facts['pieces']} pieces, unknown tokens {rates['student']:.4%} (teacher {rates['teacher']:.4%})"
     progress.note(told)
     return facts
+
+
+def _resolved(params: Params, origin: Any, task: Any, inputs: Inputs, out: Path, progress: Progress) -> tuple[Student, dict[str, Any]]:
+    """The student with its layers named; for `auto` they are those that did best in a trial of the first round."""
+    if params.trial is None:
+        return params.student, {}
+    from edgedistill.stages import _trial
+
+    trials = _trial.try_maps(params.student, origin, task, inputs, params.trial, params.max_length, params.seed, out, progress)
+    best = _trial.best(trials, higher=task.HIGHER)
+    progress.note(f"{_trial.sentence(trials)}; {best.name} is taken")
+    facts = {"trial": {"steps": _trial.TRIAL_STEPS, "metric": task.METRIC, "chosen": best.name, "maps": [asdict(trial) for trial in trials]}}
+    return replace(params.student, layers=best.layers, depth=None), facts
 
 
 def _calibration(task: Any, model: Any, encoder: Any, prepared: Path, max_length: int) -> list[dict[str, Any]]:

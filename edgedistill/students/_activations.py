@@ -125,3 +125,15 @@ def representatives(covariance: Tensor, count: int) -> tuple[list[int], float]:
             column = left[:, best].clone()
             left -= column.outer(column) / column[best]
     return sorted(chosen), float(1 - left.diagonal().clamp_min(0).sum() / covariance.diagonal().sum().clamp_min(1e-30))
+
+
+def reader(name: str, linear: Any, seen: Moments, kept: Sequence[int]) -> dict[str, Tensor]:
+    """A linear layer that reads only the kept channels, corrected for the others: its new weight and bias under their names."""
+    weight = linear.weight.detach()
+    if len(kept) == weight.shape[1]:
+        return {f"{name}.weight": weight} | ({} if linear.bias is None else {f"{name}.bias": linear.bias.detach()})
+    mapped, offset = lift(seen, kept)
+    new = {f"{name}.weight": (weight.double() @ mapped.T).to(weight.dtype)}
+    if linear.bias is not None:
+        new[f"{name}.bias"] = (linear.bias.detach().double() + weight.double() @ offset).to(weight.dtype)
+    return new

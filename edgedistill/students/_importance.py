@@ -21,7 +21,7 @@ from edgedistill.students._activations import at_rest
 if TYPE_CHECKING:
     from torch import Tensor
 
-DRAWS = 4  # of v for every batch
+DRAWS = 2  # of v for every batch: each costs a backward pass
 
 
 def importance(model: Any, inputs: Sequence[Mapping[str, Any]], seed: int) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,11 @@
 """Narrower layers: attention heads and hidden units of the feed-forward blocks that the answer depends on least are taken out.
 
-`heads` and `intermediate` are what each layer keeps. Which: `_importance`. What the lost channels said on the calibration inputs is put on
-the kept ones by least squares, in the linear layer that reads them: W' = W · map, b' = b + W · offset (Chee et al. 2022, arXiv:2108.00065;
-`_activations.lift`). A part that always gave 0 changes nothing. Heads keep their size (Michel, Levy, Neubig 2019, arXiv:1905.10650),
-which no transformers config can say, hence `edgedistill.surgery`. MPNet's layers share a bias per head, so they lose the same heads.
+`heads` and `intermediate` are what each layer keeps. Which: `_importance`. The rest is taken out and nothing put in its place, so a part that
+always gave 0 changes nothing. Putting what the lost channels said on the kept ones by least squares (as `width` does for the stream) cut
+the error of one layer to a tenth (the third, random units) and yet made the whole worse: MiniLM L6 with 8 of 12 heads, 1024 of 1536 units, kept
+from 192 texts 0.90 of the correlation between sentence similarities without and 0.76 with it (2026-11). Heads keep their size (Michel, Levy, Neubig
+2019, arXiv:1905.10650), which no transformers config can say, hence `edgedistill.surgery`. MPNet's layers share a bias per head, so they
+lose the same heads.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from edgedistill import surgery
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.spec import Student
 from edgedistill.students import Made, Origin
-from edgedistill.students._activations import Moments, lift, moments
 from edgedistill.students._copy import family_faults, family_of, remade
 from edgedistill.students._importance import importance
 from edgedistill.surgery import FAMILIES, Family
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 READS = ("heads", "intermediate")
-GROUP = 6  # layers whose covariances are in memory at once: 0.5 GB for a BERT-base
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,7 @@ def narrowed(origin: Origin, heads: int, units: int, seed: int) -> tuple[Any, di
     config = copy.deepcopy(model.config)
     set_heads(config, family, heads, size)
     setattr(config, family.intermediate, units)
-    corrected = _corrected(model, family, kept, origin.inputs)
-    made = remade(model, config, seed, lambda name, old: corrected[name] if name in corrected else _cut(old[name], name, family, kept))
+    made = remade(model, config, seed, lambda name, old: _cut(old[name], name, family, kept))
     shares = {"kept_head_importance": _share(of_heads, best_heads), "kept_unit_importance": _share(of_units, best_units)}
     return made, shares
 
@@ -122,33 +121,8 @@ def _cut(weight: Tensor, name: str, family: Family, kept: Kept) -> Tensor:
     layer, path = int(match[2]), match[3].removeprefix(".").rpartition(".")[0]
     if path in (family.query, family.key, family.value):
         return weight[list(kept.channels[layer])]
-    return weight[list(kept.units[layer])] if path == family.up else weight
-
-
-def _corrected(model: Any, family: Family, kept: Kept, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """The weights that read channels and units, with what they lose put on what they keep."""
-    found: dict[str, Tensor] = {}
-    modules = {name: module for name, module in model.named_modules() if family.inside.fullmatch(name)}
-    for start in range(0, len(kept.units), GROUP):
-        places = {}
-        for name, module in modules.items():
-            match = family.inside.fullmatch(name)
-            if match and start <= int(match[2]) < start + GROUP and match[3][1:] in (family.out, family.down):
-                stays = (kept.channels if match[3][1:] == family.out else kept.units)[int(match[2])]
-                places[name] = (module, stays)
-        seen = moments(model, {name: module for name, (module, _) in places.items()}, inputs)
-        for name, (module, stays) in places.items():
-            found |= reader(name, module, seen[name], stays)
-    return found
-
-
-def reader(name: str, linear: Any, seen: Moments, kept: Sequence[int]) -> dict[str, Tensor]:
-    """A linear layer that reads only the kept channels, corrected for the others: its new weight and bias under their names."""
-    weight = linear.weight.detach()
-    if len(kept) == weight.shape[1]:
-        return {f"{name}.weight": weight} | ({} if linear.bias is None else {f"{name}.bias": linear.bias.detach()})
-    mapped, offset = lift(seen, kept)
-    new = {f"{name}.weight": (weight.double() @ mapped.T).to(weight.dtype)}
-    if linear.bias is not None:
-        new[f"{name}.bias"] = (linear.bias.detach().double() + weight.double() @ offset).to(weight.dtype)
-    return new
+    if path == family.up:
+        return weight[list(kept.units[layer])]
+    if path in (family.out, family.down) and weight.ndim == 2:
+        return weight[:, list((kept.channels if path == family.out else kept.units)[layer])]
+    return weight

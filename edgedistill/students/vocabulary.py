@@ -25,7 +25,7 @@ FIXED_PADDING = ("mpnet",)  # its code says 1
 def faults(student: Student, teacher: Mapping[str, Any]) -> list[Fault]:
     """A size, and a teacher that reads pieces."""
     if student.vocabulary is None:
-        return [Fault("student.vocabulary", "is missing: method 'vocabulary' trims to that many pieces")]
+        return [Fault("student.vocabulary", "is missing: method 'vocabulary' trims to that many pieces", "vocabulary = 8000")]
     if student.vocabulary < 1:
         return [Fault("student.vocabulary", f"must be above 0 (found {student.vocabulary})")]
     if "vocab_size" not in teacher:

@@ -27,10 +27,10 @@ from edgedistill import surgery
 from edgedistill.errors import Fault
 from edgedistill.spec import Student
 from edgedistill.students import Made, Origin
-from edgedistill.students._activations import Moments, moments, representatives
+from edgedistill.students._activations import Moments, moments, reader, representatives
 from edgedistill.students._copy import family_faults, family_of, remade
 from edgedistill.students._norms import refitted
-from edgedistill.students.prune import narrowed, reader, set_heads, size_faults
+from edgedistill.students.prune import narrowed, set_heads, size_faults
 from edgedistill.students.vocabulary import HEADS
 from edgedistill.surgery import FAMILIES, Family
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from edgedistill.errors import ConfigError
+from edgedistill import surgery
+from edgedistill.errors import ConfigError, Fault, nearest
 
-PROJECTIONS = {
-    "queries": ("query", "q_lin", "q", "q_proj"),
-    "keys": ("key", "k_lin", "k", "k_proj"),
-    "values": ("value", "v_lin", "v", "v_proj"),
-}  # kind → what model families call its linear map
+PARTS = {"queries": "query", "keys": "key", "values": "value"}  # what a loss calls it → what a family's table calls its linear map
 
 
 class Probe:
@@ -23,13 +20,8 @@ class Probe:
         if "hidden" in self.needs:
             model.config.output_hidden_states = True
             model.base_model.register_forward_hook(self._keep_hidden)
-        for kind in self.needs & PROJECTIONS.keys():
-            found = [
-                module for name, module in model.named_modules() if name.rpartition(".")[2] in PROJECTIONS[kind] and hasattr(module, "out_features")
-            ]
-            if not found:
-                raise ConfigError(f"rounds: the losses need the {kind} of a model of the family '{model.config.model_type}', where none are known")
-            for module in found:
+        for kind in self.needs & PARTS.keys():
+            for module in _projections(model, kind):
                 module.register_forward_hook(lambda _module, _inputs, output, kind=kind: self.seen[kind].append(output))
 
     def start(self) -> None:
@@ -45,17 +37,27 @@ class Probe:
         self.seen["hidden"] = list(output.hidden_states)
 
 
+def _projections(model: Any, kind: str) -> list[Any]:
+    """The linear maps of each layer. Raises ConfigError for a family whose parts are not known."""
+    name = model.config.model_type
+    if name not in surgery.FAMILIES:
+        what = f"they need the {kind} of a model of the family '{name}', where none are known"
+        raise ConfigError([Fault("rounds.losses", what, nearest(name, surgery.FAMILIES))])
+    part = getattr(surgery.FAMILIES[name], PARTS[kind])
+    return [layer.get_submodule(part) for layer in surgery.layers(model)]
+
+
 def heads(config: Any) -> int:
-    """The attention heads of a layer."""
-    special = (getattr(config, "edgedistill", None) or {}).get("heads")
-    return int(special or getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None) or 0)
+    """The attention heads of a layer; 0 for a family without any."""
+    return surgery.heads(config)[0] if config.model_type in surgery.FAMILIES else 0
 
 
 def width(config: Any) -> int:
-    """The width of the residual stream."""
-    return int(getattr(config, "hidden_size", None) or getattr(config, "dim", None) or 0)
+    """The width of the residual stream; of the last stage where a model has several."""
+    sizes = getattr(config, "hidden_sizes", None) or [0]
+    return int(getattr(config, "hidden_size", None) or getattr(config, "dim", None) or sizes[-1])
 
 
 def depth(config: Any) -> int:
     """The number of layers."""
-    return int(getattr(config, "num_hidden_layers", None) or getattr(config, "n_layers", None) or 0)
+    return int(getattr(config, "num_hidden_layers", None) or getattr(config, "n_layers", None) or len(getattr(config, "depths", [])))

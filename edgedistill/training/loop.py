@@ -93,10 +93,11 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
     checkpoints.restore()
     watch = _Watch(plan, progress, trained, len(batches), checkpoints)
     for inputs in () if watch.stale() else _remaining(machine, loader, trained.steps):
-        terms = _step(machine, prepared, optimizer, scheduler, plan, inputs, trained.steps / len(batches))
-        watch.step(terms, len(next(iter(inputs.values()))))
+        terms, norm = _step(machine, prepared, optimizer, scheduler, plan, inputs, trained.steps / len(batches))
+        watch.step(terms, norm, len(next(iter(inputs.values()))))
         if watch.evaluation_is_due():
             _evaluate(machine.unwrap_model(prepared)["model"], plan, trained, work / "best.safetensors")
+            progress.measure(trained.steps, {"validation": trained.scores[-1][1]})
             checkpoints.save()
             if watch.stale():
                 progress.note(f"stopped at step {trained.steps}: no better validation score in {plan.schedule.patience} evaluations")
@@ -122,15 +123,16 @@ def _remaining(machine: Accelerator, loader: Any, done: int) -> Iterator[Mapping
 
 def _step(
     machine: Accelerator, whole: Any, optimizer: Any, scheduler: Any, plan: Plan, inputs: Mapping[str, Tensor], share: float
-) -> Mapping[str, Tensor]:
+) -> tuple[Mapping[str, Tensor], Tensor]:
+    """The loss terms, and the norm that their gradient had before it was clipped."""
     whole.train()
     terms = plan.loss(whole["model"], whole["extras"], inputs, share)
     machine.backward(torch.stack(list(terms.values())).sum())
-    machine.clip_grad_norm_(whole.parameters(), plan.schedule.max_grad_norm)
+    norm: Tensor = machine.clip_grad_norm_(whole.parameters(), plan.schedule.max_grad_norm)
     optimizer.step()
     scheduler.step()
     optimizer.zero_grad()
-    return {name: term.detach() for name, term in terms.items()}
+    return {name: term.detach() for name, term in terms.items()}, norm
 
 
 def _evaluate(model: nn.Module, plan: Plan, trained: Trained, best: Path) -> None:
@@ -155,33 +157,36 @@ class _Watch:
         self.started, self.rows_before = time.monotonic(), trained.rows
         self.seconds_before = trained.seconds
 
-    def step(self, terms: Mapping[str, Tensor], rows: int) -> None:
+    def step(self, terms: Mapping[str, Tensor], norm: Tensor, rows: int) -> None:
         trained = self.trained
         trained.steps += 1
         trained.rows += rows
         last = trained.steps == self.total
         if trained.steps % READ_EVERY == 0 or last or self.evaluation_is_due() or self.checkpoints.are_due():  # no checkpoint of a broken model
-            self._read(terms)
+            self._read(terms, float(norm))
 
-    def _read(self, terms: Mapping[str, Tensor]) -> None:
+    def _read(self, terms: Mapping[str, Tensor], norm: float) -> None:
         trained = self.trained
         values = {name: float(term) for name, term in terms.items()}
         for name, value in values.items():
             if not math.isfinite(value) or value > max(EXPLODED * trained.lowest, EXPLODED):
-                raise self._broken(name, value)
-        trained.lowest = min(trained.lowest, max(sum(values.values()), 0.0))
+                raise self._broken(f"the loss term '{name}' is {value:g}", "lower schedule.learning_rate, or that term's weight")
+        if not math.isfinite(norm):  # the terms are from before the step that this gradient has spoiled
+            raise self._broken(f"the gradient of {' + '.join(values)} is {norm:g}", "lower schedule.learning_rate")
+        total = sum(values.values())
+        trained.lowest = min(trained.lowest, max(total, 0.0))
         elapsed = time.monotonic() - self.started
         trained.seconds = round(self.seconds_before + elapsed, 1)
-        trained.losses.append((trained.steps, round(sum(values.values()), 5)))
+        trained.losses.append((trained.steps, round(total, 5)))
         speed = (trained.rows - self.rows_before) / elapsed
+        self.progress.measure(trained.steps, {f"loss/{name}": value for name, value in values.items()} | {"loss": total, "rows per second": speed})
         seen = f" · val {trained.scores[-1][1]:.4f}" if trained.scores else ""
-        self.progress.advance(trained.steps, self.total, "steps", f"loss {sum(values.values()):.4f}{seen} · {speed:.0f} rows/s")
+        self.progress.advance(trained.steps, self.total, "steps", f"loss {total:.4f}{seen} · {speed:.0f} rows/s")
 
-    def _broken(self, name: str, value: float) -> StageError:
-        what = f"the loss term '{name}' is {value:g} at step {self.trained.steps} of {self.total}"
+    def _broken(self, what: str, hint: str) -> StageError:
         good = self.checkpoints.newest()
         where = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
-        return StageError(f"{what}; {where}", hint="lower schedule.learning_rate, or that term's weight")
+        return StageError(f"{what} at step {self.trained.steps} of {self.total}; {where}", hint=hint)
 
     def evaluation_is_due(self) -> bool:
         return self.trained.steps in self.marks or self.trained.steps == self.total

@@ -1,0 +1,90 @@
+"""What is measured and said of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edgedistill.spec._noun import Noun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement(Noun):
+    """Raw samples of one metric of one subject under stated conditions. The unit is part of the metric's name: `latency_ms`, `peak_mib`."""
+
+    subject: str
+    metric: str
+    samples: tuple[float, ...]
+    warmups: tuple[float, ...] = ()
+    conditions: Mapping[str, str | int | float] = field(default_factory=dict)
+    provenance: Literal["measured", "emulated", "unmeasured"] = "measured"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject(Noun):
+    """One model in a report. Scores are on the test split; intervals are 95 %."""
+
+    name: str
+    title: str
+    bytes: int
+    score: float
+    interval: tuple[float, float]
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate(Noun):
+    """One quantisation scheme that was tried: its score on the validation rows, agreement and latency against the fp32 student."""
+
+    scheme: str
+    bytes: int
+    score: float
+    agreement: float
+    latency_ratio: float | None
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve(Noun):
+    """A series of (step, value) from one training."""
+
+    training: str
+    metric: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict(Noun):
+    """A gate and how it came out, as a sentence a person can read."""
+
+    rule: str
+    limit: float
+    value: float
+    ok: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Noun):
+    """Everything a person or CI wants to know about one bundle on one device."""
+
+    name: str
+    target: str
+    bundle: str
+    created: str
+    task: str
+    metric: str
+    n_test: int
+    retention: float
+    retention_interval: tuple[float, float]
+    subjects: tuple[Subject, ...]
+    candidates: tuple[Candidate, ...]
+    measurements: tuple[Measurement, ...]
+    curves: tuple[Curve, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    steps: tuple[Mapping[str, Any], ...]
+    environment: Mapping[str, Any]
