@@ -29,7 +29,8 @@ class Built:
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     project = PROJECTS[request.param]
     folder = write_project(tmp_path_factory.mktemp("projects") / request.param, project)
-    done = run_cli("build", "--target", "loose.toml", "--no-bench", "--json", cwd=folder)
+    done = run_cli("build", "--target", "loose.toml", "--no-bench", "--json", cwd=folder, check=None)
+    assert done.returncode in (0, 4), done.stderr  # a random teacher may have learned nothing in three epochs, of which nothing can be kept
     return Built(project, folder, json.loads(done.stdout))
 
 

@@ -139,6 +139,13 @@ def test_answers_of_a_row_do_not_depend_on_its_batch_when_cut(made: Case) -> Non
         np.testing.assert_array_equal(found, together[index])
 
 
+def test_tokenizer_is_left_as_it_was_when_examples_were_encoded(made: Case) -> None:
+    """What counts pieces or saves it next must not meet a length that one encoding asked for."""
+    if hasattr(made.encoder, "truncation"):
+        assert made.encoder.truncation is None
+        assert made.encoder.padding is None
+
+
 def test_evidence_and_decisions_are_one_an_example_when_made(made: Case) -> None:
     evidence = made.task.evidence(made.outputs, made.rows, made.examples, made.targets, made.names)
     assert (len(evidence), evidence.ndim, evidence.dtype) == (len(made.examples), 2, np.float64)

@@ -54,6 +54,7 @@ def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_leng
     texts = [(one["text"], one["pair"]) if "pair" in one else one["text"] for one in examples]
     paired = ["pair" in one for one in examples]
     encodings = tokenizer.encode_batch(texts)
+    tokenizer.no_truncation()  # whoever has it next counts whole texts, or saves it
     return [[Row(ids=found.ids, types=found.type_ids if two else ())] for found, two in zip(encodings, paired, strict=True)]
 
 

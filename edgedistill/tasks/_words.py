@@ -25,7 +25,7 @@ def joined(words: Sequence[str]) -> tuple[str, list[Span]]:
 
 
 def pieces_of(words: Sequence[Span], offsets: Sequence[Span], inside: Sequence[bool]) -> list[Span | None]:
-    """The first and last piece of each word, None where it has none (or not all of it is there).
+    """The first and last piece of each word, None where it has none, or where the first or the last piece that is there cuts it.
 
     `offsets` are the pieces' places in the text, in order; `inside` says which of them are of this text (special tokens are not).
     """
@@ -38,7 +38,7 @@ def pieces_of(words: Sequence[Span], offsets: Sequence[Span], inside: Sequence[b
         last = at
         while last < len(pieces) and pieces[last][1] < end:
             last += 1
-        whole = last > at and pieces[last - 1][2] >= end
+        whole = last > at and (at > 0 or pieces[at][1] <= start) and (last < len(pieces) or pieces[last - 1][2] >= end)
         found.append((pieces[at][0], pieces[last - 1][0]) if whole else None)
     return found
 

@@ -83,7 +83,7 @@ def load(folder: Path) -> Processor:
         size = spec.get("crop_size") if spec.get("do_center_crop") else spec["size"]
         height, width = (size["height"], size["width"]) if "height" in size else (size["shortest_edge"], size["shortest_edge"])
         mean, deviation = tuple(spec["image_mean"]), tuple(spec["image_std"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{file} is not a processor of images with sizes, mean and deviation: {error}") from error
     if not spec.get("do_normalize", True):
         mean, deviation = (0.0,) * len(mean), (1.0,) * len(mean)

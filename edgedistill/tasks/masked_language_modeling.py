@@ -76,11 +76,9 @@ def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_leng
     """One row a text, with pieces hidden; a text that itself has masks keeps those instead."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    mask = mask_id(tokenizer)
-    return [
-        [masked(found.ids, found.special_tokens_mask, mask, tokenizer.get_vocab_size())]
-        for found in tokenizer.encode_batch([one["text"] for one in examples])
-    ]
+    mask, encodings = mask_id(tokenizer), tokenizer.encode_batch([one["text"] for one in examples])
+    tokenizer.no_truncation()
+    return [[masked(found.ids, found.special_tokens_mask, mask, tokenizer.get_vocab_size())] for found in encodings]
 
 
 def mask_id(tokenizer: Tokenizer) -> int:

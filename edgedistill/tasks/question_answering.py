@@ -114,6 +114,7 @@ def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_leng
     asked = [one["question"][: found.offsets[-1][1]] if found.offsets else "?" for one, found in zip(examples, questions, strict=True)]
     tokenizer.enable_truncation(max_length, stride=max_length // 4, strategy="only_second")
     encodings = tokenizer.encode_batch([(question, one["context"]) for question, one in zip(asked, examples, strict=True)])
+    tokenizer.no_truncation()
     return [_rows(found, spans(one["context"])) for found, one in zip(encodings, examples, strict=True)]
 
 
