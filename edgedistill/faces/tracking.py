@@ -116,7 +116,8 @@ class _Runs:
     def _made(self, name: str, tracker: Any, run: str) -> Any:
         if tracker.requires_logging_directory:
             return tracker(run, str(self.folder))
-        return tracker(self.project, **OPTIONS.get(name, lambda run, folder: {})(run, self.folder))
+        options = OPTIONS[name](run, self.folder) if name in OPTIONS else {}
+        return tracker(self.project, **options)
 
 
 def _finish(trackers: Sequence[Any]) -> None:
