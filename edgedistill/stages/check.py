@@ -84,7 +84,7 @@ def _bundle(task: Any, inputs: Inputs, max_length: int, progress: Progress) -> t
     test = read_split(inputs["prepare"].path, "test")
     rows = task.encode(models.load_encoder(task, export.path), test.examples, max_length)
     total = sum(map(len, rows))
-    seen = lambda done: progress.advance(done, total, "test rows")  # noqa: E731  shorter than a nested def
+    seen = lambda done: progress.advance(done, total, "model runs")  # noqa: E731  shorter than a nested def
     session = runtime.open_session(inputs["quantize"].path / "model.onnx")
     outputs = runtime.run_examples(session, task, rows, int(export.facts["pad_id"]), batch_size=1, seen=seen)
     names = class_names(inputs["prepare"].path)
@@ -94,7 +94,7 @@ def _bundle(task: Any, inputs: Inputs, max_length: int, progress: Progress) -> t
 def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention: float, inputs: Inputs) -> list[Verdict]:
     size = (inputs["quantize"].path / "model.onnx").stat().st_size / 1e6
     drop = quality.loss(task, scores["bundle"], scores["teacher"])
-    behind = "below the teacher" if task.HIGHER else "times worse than the teacher"
+    behind = f"{drop:.4f} below the teacher" if task.HIGHER else f"{abs(drop):.1%} {'above' if drop > 0 else 'below'} the teacher in {task.METRIC}"
     difference = float(inputs["export"].facts["parity"]["max_abs"])
     return [
         _verdict(
@@ -109,7 +109,7 @@ def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention:
             params.accuracy_drop,
             drop,
             drop <= params.accuracy_drop,
-            f"the bundle is {drop:.4f} {behind}; the target allows {params.accuracy_drop}",
+            f"the bundle is {behind}; the target allows {params.accuracy_drop}",
         ),
         _verdict("model_mb", params.model_mb, size, size <= params.model_mb, f"the model has {size:.2f} MB; the target allows {params.model_mb}"),
         _verdict(

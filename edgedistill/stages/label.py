@@ -53,7 +53,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     model = models.load_model(task.AUTO_CLASS, inputs["teach"].path) if missing else None
     for name, start in missing:
         rows = task.encode(encoder, sources[name][start : start + SHARD], params.max_length)
-        seen = partial(_tell, progress, done, total)
+        seen = partial(_tell, progress, done, total, len(rows) / max(sum(map(len, rows)), 1))
         found = predict(model, task, rows, pad_id(encoder), seen=seen)
         _write(_shard(out, name, start), [ragged.joined(arrays) for arrays in found])
         done += len(rows)
@@ -70,8 +70,9 @@ def ensures(out: Path) -> None:
             raise StageError(f"the teacher's answers are not finite in {shard}", hint="its weights may be damaged")
 
 
-def _tell(progress: Progress, before: int, total: int, seen: int) -> None:
-    progress.advance(before + seen, total, "rows")
+def _tell(progress: Progress, before: int, total: int, share: float, seen: int) -> None:
+    """The examples that are done; one may have several of the rows that were `seen`."""
+    progress.advance(before + round(seen * share), total, "examples")
 
 
 def _shard(out: Path, split: str, start: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ def has_bf16() -> bool:
 
 def accelerator() -> Accelerator:
     """Accelerate with what the hardware has."""
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # it tells of every checkpoint of tied weights that they are tied
     return Accelerator(mixed_precision="bf16" if has_bf16() else "no", dataloader_config=DataLoaderConfiguration(even_batches=False))
 
 
