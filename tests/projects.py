@@ -201,7 +201,7 @@ def painted(folder: Path) -> None:
     from PIL import Image
 
     random = np.random.default_rng(7)
-    for split, count in (("pictures/train", 130), ("pictures/test", 30)):
+    for split, count in (("pictures/train", 100), ("pictures/test", 30)):
         for index in range(count):
             kind = ("blue", "green", "red")[index % 3]
             noise = random.integers(0, 160, (random.integers(14, 40), random.integers(14, 40), 3), dtype=np.uint8)
@@ -230,7 +230,7 @@ def seeing(name: str, **options: Any) -> Callable[[Path], None]:
 
 VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "image_size": 16, "patch_size": 4}
 RESNET: dict[str, Any] = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
-PICTURES = 'source = "pictures"\ntest = 30'
+PICTURES = 'source = "pictures/train"\ntest = "pictures/test"'
 FEATURES = "{ kl = { weight = 1.0 }, hidden-mse = { weight = 0.5, layers = [[0, 0], [1, 2]] }, relation = { weight = 0.5, heads = 2 } }"
 COLUMNS = 'source = "train.csv"\ntest = "test.csv"'
 PROJECTS = {
@@ -313,7 +313,7 @@ PROJECTS = {
         student="layers = 1",
         asked="pictures/test/red/2.png",
         answer=("label", "probability", "all"),
-        test="pictures/train",
+        test="pictures/test",
     ),
     "resnet": Project(
         task="image-classification",
@@ -323,6 +323,6 @@ PROJECTS = {
         student='method = "config"\nconfig = { embedding_size = 4 }',
         asked="pictures/test/red/2.png",
         answer=("label", "probability", "all"),
-        test="pictures/train",
+        test="pictures/test",
     ),
 }
