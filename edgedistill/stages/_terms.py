@@ -15,6 +15,7 @@ from edgedistill.errors import ConfigError, Fault
 from edgedistill.losses import Batch, Outputs, Sizes
 from edgedistill.spec import Loss
 from edgedistill.training import features
+from edgedistill.training.loop import accelerator
 from edgedistill.training.models import accepted
 
 OPTIONS = ("temperature", "layers", "heads", "alpha", "beta")
@@ -109,7 +110,7 @@ class Terms:
             return Outputs(logits)
         live = self.teacher
         live.probe.start()
-        with torch.no_grad():
+        with torch.no_grad(), accelerator().autocast():
             task.forward(live.model, accepted(live.model, translated(inputs, live.translate)))
         return self._outputs(logits, live.model, live.probe)
 

@@ -90,15 +90,18 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
         plan.seed
     )  # a loader draws a seed when it starts: from here, so that a resumed run's dropout is not shifted
     loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=plan.collate, generator=apart)  # type: ignore[arg-type]
-    prepared, optimizer, scheduler, loader = machine.prepare(whole, optimizer, scheduler, loader)
+    prepared = machine.prepare(model)  # by itself: mixed precision lives in the forward of what is prepared, not in that of its parts
+    if next(plan.extras.parameters(), None) is not None:
+        machine.prepare(plan.extras)
+    optimizer, scheduler, loader = machine.prepare(optimizer, scheduler, loader)
     checkpoints = Checkpoints(machine, work, Position(trained))
     checkpoints.restore()
     watch = _Watch(plan, progress, trained, len(batches), checkpoints)
     for inputs in () if watch.stale() else _remaining(machine, loader, trained.steps):
-        terms, norm = _step(machine, prepared, optimizer, scheduler, plan, inputs, trained.steps / len(batches))
+        terms, norm = _step(machine, whole, optimizer, scheduler, plan, inputs, trained.steps / len(batches))
         watch.step(terms, norm, len(next(iter(inputs.values()))))
         if watch.evaluation_is_due():
-            _evaluate(machine.unwrap_model(prepared)["model"], plan, trained, work / "best.safetensors")
+            _evaluate(machine.unwrap_model(prepared), plan, trained, work / "best.safetensors")
             progress.measure(trained.steps, {"validation": trained.scores[-1][1]})
             checkpoints.save()
             if watch.stale():
