@@ -30,7 +30,7 @@ TOOLS = ("edgedistill", "torch", "transformers", "onnxruntime", "numpy")
 
 
 def main() -> None:
-    """Run what is missing, row by row, and write the table after each."""
+    """Run what is missing, row by row, and write the table."""
     asked = _arguments()
     suite = tomllib.loads(asked.suite.read_text(encoding="utf-8"))
     work = asked.store / "suite" / asked.suite.stem
@@ -38,26 +38,29 @@ def main() -> None:
     _derived(asked.data, work)
     out = ROOT / "benchmarks" / "results" / f"{asked.suite.stem}.json"
     out.parent.mkdir(exist_ok=True)
-    results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     failed: list[str] = []
     for name, row, seed in _runs(suite, asked.only):
-        recipe = _recipe(suite, row, seed, asked.data, work)
         key = hashlib.sha256(json.dumps([row["recipe"], suite["common"], seed], sort_keys=True).encode()).hexdigest()[:16]
-        if results.get(f"{name}/{seed}", {}).get("key") == key:
+        if _results(out).get(f"{name}/{seed}", {}).get("key") == key:
             continue
         file = work / f"{name}-{seed}.toml"
-        file.write_text(tomli_w.dumps(recipe), encoding="utf-8")
+        file.write_text(tomli_w.dumps(_recipe(suite, row, seed, asked.data, work)), encoding="utf-8")
         try:
-            results[f"{name}/{seed}"] = {"key": key, **_build(file, suite["target"], asked.store)}
+            built = _build(file, suite["target"], asked.store)
         except subprocess.CalledProcessError as error:
             failed.append(f"{name}, seed {seed}: exit {error.returncode}; {' '.join(map(str, error.cmd[1:]))}")
             continue
+        results = _results(out) | {f"{name}/{seed}": {"key": key, **built}}  # read anew: another run may work on other rows
         out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        out.with_suffix(".md").write_text(table(suite, results), encoding="utf-8")
-    out.with_suffix(".md").write_text(table(suite, results), encoding="utf-8")
+    out.with_suffix(".md").write_text(table(suite, _results(out)), encoding="utf-8")
     print(out.with_suffix(".md").relative_to(ROOT))
     if failed:
         sys.exit("rows that failed:\n" + "\n".join(failed))
+
+
+def _results(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    return found
 
 
 def _arguments() -> argparse.Namespace:
