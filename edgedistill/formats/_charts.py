@@ -40,7 +40,11 @@ def _size(report: Report) -> Chart:
     if not points:
         return Chart(title=title, svg="", caption="The report names no model.")
     drawn = _scatter.draw(points, "size", "size in MB (log)", "MB", report.metric)
-    return Chart(title=title, svg=drawn, caption=f"Up and left is better. Bars are 95 % intervals. {CANDIDATES}")
+    return Chart(title=title, svg=drawn, caption=f"{_better(report)} Bars are 95 % intervals. {CANDIDATES}")
+
+
+def _better(report: Report) -> str:
+    return f"{'Up' if report.higher_is_better else 'Down'} and left is better."
 
 
 def _latency(report: Report) -> Chart:
@@ -50,7 +54,7 @@ def _latency(report: Report) -> Chart:
     drawn = _scatter.draw(points, "latency", "median latency in ms (log)", "ms", report.metric)
     left_out = sorted({one.label for one in _scatter.sizes(report)} - {one.label for one in points})
     missing = f" Not measured: {', '.join(left_out)}." if left_out else ""
-    return Chart(title=title, svg=drawn, caption=f"Up and left is better. {CANDIDATES} Their latency is the student's × their ratio.{missing}")
+    return Chart(title=title, svg=drawn, caption=f"{_better(report)} {CANDIDATES} Their latency is the student's × their ratio.{missing}")
 
 
 def _distribution(report: Report) -> Chart:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from edgedistill.formats import _svg
 from edgedistill.formats._statistics import median_latency_ms, subject
-from edgedistill.formats._text import percent
+from edgedistill.formats._text import is_share, score
 from edgedistill.spec import Report
 
 DISTANCES_PT = (9, 16, 26, 38, 52, 68, 86)
@@ -54,12 +54,12 @@ def draw(points: tuple[Point, ...], name: str, axis: str, unit: str, metric: str
     lowest, highest = _range([value for point in points for value in (point.score, *(point.interval or ()))])
     plot.set_ylim(lowest, highest)
     plot.yaxis.set_major_locator(MaxNLocator(6))
-    plot.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.6g} %")
+    plot.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.6g} %" if is_share(metric) else f"{value:.6g}")
     for point in points:
         _mark(plot, point)
     _label(plot, points)
     _svg.label_axes(plot, axis, metric)
-    description = "; ".join(f"{point.label}: {point.cost:.3g} {unit}, {metric} {percent(point.score)}" for point in points)
+    description = "; ".join(f"{point.label}: {point.cost:.3g} {unit}, {metric} {score(point.score, metric)}" for point in points)
     return _svg.svg(figure, name, description)
 
 

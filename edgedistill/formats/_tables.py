@@ -10,12 +10,13 @@ from edgedistill.formats._statistics import RUNS_NEEDED, find, ratio_to_teacher
 from edgedistill.formats._text import (
     NOT_MADE,
     NOT_MEASURED,
-    interval,
     megabytes,
     percent,
     percentile_cell,
     plain_number,
     range_cell,
+    score,
+    score_interval,
     times,
     typical_cell,
 )
@@ -40,8 +41,8 @@ def subjects(report: Report) -> Table:
         (
             f"{one.name}: {one.title}" if one.title and one.title != one.name else one.name,
             megabytes(one.bytes),
-            percent(one.score),
-            interval(one.interval),
+            score(one.score, report.metric),
+            score_interval(one.interval, report.metric),
             percent(one.agreement),
             percentile_cell(find(report, one.name, "latency_ms"), 50),
             times(ratio_to_teacher(report, one.name)),
@@ -95,7 +96,7 @@ def candidates(report: Report) -> Table:
     rows = tuple(
         (
             one.scheme,
-            *((megabytes(one.bytes), percent(one.score), percent(one.agreement)) if one.bytes else (NOT_MADE,) * 3),
+            *((megabytes(one.bytes), score(one.score, report.metric), percent(one.agreement)) if one.bytes else (NOT_MADE,) * 3),
             NOT_MEASURED if one.latency_ratio is None else times(one.latency_ratio),
             "✓ chosen" if one.chosen else "not chosen",
             one.reason,

@@ -36,6 +36,21 @@ def interval(bounds: tuple[float, float]) -> str:
     return f"{100 * low:.1f} – {100 * high:.1f} %" if isfinite(low) and isfinite(high) else NOT_AVAILABLE
 
 
+def score(value: float, metric: str) -> str:
+    """A score as its metric is read: accuracies and F1 as percentages, correlations and perplexities as numbers."""
+    return percent(value) if is_share(metric) else significant(value, 4)
+
+
+def score_interval(bounds: tuple[float, float], metric: str) -> str:
+    """A score's interval, read as the score is."""
+    return interval(bounds) if is_share(metric) else f"{significant(bounds[0], 4)} – {significant(bounds[1], 4)}"
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric counts what is right among all."""
+    return metric.endswith(("accuracy", "F1"))
+
+
 def megabytes(size: int) -> str:
     """Bytes as MB of 10⁶ bytes, the unit of budgets."""
     return f"{significant(size / 1e6)} MB"

@@ -34,6 +34,7 @@ def make_report(bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence
         notes=_notes(manifest, history, bench),
         steps=tuple(steps),
         environment=(bench or {}).get("environment", {}),
+        higher_is_better=manifest["higher_is_better"],
     )
 
 

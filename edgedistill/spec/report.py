@@ -88,3 +88,4 @@ class Report(Noun):
     notes: tuple[str, ...]
     steps: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, Any]
+    higher_is_better: bool = True
