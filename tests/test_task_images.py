@@ -106,3 +106,17 @@ def test_images_are_the_same_when_their_bytes_are(tmp_path: Path) -> None:
     assert task.asked(str(tmp_path / "a.png")) == {"image": png()}
     with pytest.raises(ValueError, match=r"gone\.png"):
         task.asked(str(tmp_path / "gone.png"))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 40), (64, 33)])
+def test_pixels_are_transformers_own_when_the_shorter_side_is_resized_and_the_middle_cut_out(size: tuple[int, int], tmp_path: Path) -> None:
+    from transformers import CLIPImageProcessorPil
+
+    theirs = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 16, "width": 20}, resample=3)
+    theirs.save_pretrained(tmp_path)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    rows = task.encode(task.load(tmp_path), [{"image": stream.getvalue()}], 0)
+    expected = theirs(picture, return_tensors="np")["pixel_values"]
+    assert task.feeds(rows[0], 0)["pixel_values"] == pytest.approx(expected, abs=0.02)  # one grey level

@@ -38,6 +38,8 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     place = places["teacher"]
     unreadable = place.startswith("hub:") or models.folder_faults("", Path(place))
     faults: list[Fault] = [] if unreadable else students.faults(params.student, models.full_config(Path(place)))
+    if plugins.load("tasks", params.task).AUTO_CLASS == "AutoModelForMaskedLM" and params.student.vocabulary:
+        faults.append(Fault("student.vocabulary", "the answers of masked language modelling are the teacher's own pieces", "leave it out"))
     own = places.get("student", "hub:")
     return faults + ([] if own.startswith("hub:") else models.folder_faults("student.model", Path(own)))
 

@@ -39,10 +39,14 @@ FILES = ("preprocessor_config.json",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processor:
-    """How an image becomes numbers: `height`, `width` in pixels, `mode` as Pillow names it, one `mean` and `deviation` a channel."""
+    """How an image becomes numbers: `height`, `width` in pixels, `mode` as Pillow names it, one `mean` and `deviation` a channel.
+
+    With `shortest` above 0 the shorter side is resized to it, and `height` × `width` are cut out of the middle.
+    """
 
     height: int
     width: int
+    shortest: int = 0
     mode: str
     resample: int
     scale: float
@@ -60,8 +64,16 @@ class Processor:
                 image = opened.convert("RGBA").convert(self.mode) if opened.mode in ("P", "LA", "PA") else opened.convert(self.mode)
         except (OSError, SyntaxError, ValueError) as error:  # how Pillow says truncated, unknown, broken
             raise ValueError(f"not a whole image: {error}") from error
-        array = np.asarray(image.resize((self.width, self.height), self.resample), np.uint8)
+        array = np.asarray(self._resized(image), np.uint8)
         return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+    def _resized(self, image: Any) -> Any:
+        if not self.shortest:
+            return image.resize((self.width, self.height), self.resample)
+        share = self.shortest / min(image.size)
+        sides = [self.shortest if side == min(image.size) else int(side * share) for side in image.size]
+        left, top = (sides[0] - self.width) // 2, (sides[1] - self.height) // 2
+        return image.resize(tuple(sides), self.resample).crop((left, top, left + self.width, top + self.height))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +92,12 @@ def load(folder: Path) -> Processor:
     file = folder / FILES[0]
     try:
         spec = json.loads(file.read_text(encoding="utf-8"))
-        size = spec.get("crop_size") if spec.get("do_center_crop") else spec["size"]
-        height, width = (size["height"], size["width"]) if "height" in size else (size["shortest_edge"], size["shortest_edge"])
+        size = spec["size"]
+        shortest = int(size.get("shortest_edge", 0))
+        shape = spec["crop_size"] if spec.get("do_center_crop") else size
+        if shape is not size and not shortest and (size["height"], size["width"]) != (shape["height"], shape["width"]):
+            raise ValueError("a crop out of an image of fixed sides is not known")
+        height, width = shape["height"], shape["width"]
         mean, deviation = tuple(spec["image_mean"]), tuple(spec["image_std"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{file} is not a processor of images with sizes, mean and deviation: {error}") from error
@@ -89,7 +105,8 @@ def load(folder: Path) -> Processor:
         mean, deviation = (0.0,) * len(mean), (1.0,) * len(mean)
     scale = float(spec.get("rescale_factor", 1 / 255)) if spec.get("do_rescale", True) else 1.0
     mode = "L" if len(mean) == 1 else "RGB"
-    return Processor(height=height, width=width, mode=mode, resample=int(spec.get("resample", 2)), scale=scale, mean=mean, deviation=deviation)
+    resample = int(spec.get("resample", 2))
+    return Processor(height=height, width=width, shortest=shortest, mode=mode, resample=resample, scale=scale, mean=mean, deviation=deviation)
 
 
 def example(values: Mapping[str, Any]) -> dict[str, Any]:
