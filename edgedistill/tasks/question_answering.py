@@ -103,7 +103,7 @@ def number(target: Any, names: Sequence[str]) -> Any:
 
 def head(names: Sequence[str]) -> dict[str, Any]:
     """Always two outputs: where it starts, where it ends."""
-    return {}
+    return {"num_labels": 2}
 
 
 def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_length: int) -> list[list[Row]]:
