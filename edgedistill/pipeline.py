@@ -343,6 +343,6 @@ def _pack(recipe: Recipe, target: Target, planner: _Planner) -> Step:
     needs["check"] = _check(planner, target, needs)
     columns = plugins.load("stages", "prepare").roles(plugins.load("tasks", recipe.task), recipe.data)
     params = plugins.load("stages", "pack").Params(
-        name=recipe.name, task=recipe.task, target=target, max_length=recipe.data.max_length, columns=columns
+        name=recipe.name, task=recipe.task, target=target, max_length=recipe.data.max_length, columns=columns, separator=recipe.data.separator
     )
     return planner.step("pack", params, needs)

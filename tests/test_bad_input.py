@@ -195,12 +195,13 @@ def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folde
     from transformers import AutoModelForSequenceClassification
 
     from edgedistill.stages.teach import _adopt
+    from edgedistill.tasks import text_classification
 
     theirs = ["positive", "negative", "neutral"]
     make_teacher(folder / "teacher", labels=theirs)
     original = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")
     ours = sorted(theirs)
-    adopted = _adopt("AutoModelForSequenceClassification", folder / "teacher", ours)
+    adopted = _adopt(text_classification, folder / "teacher", ours)
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.no_grad():
         before, after = original(ids).logits[0], adopted.eval()(ids).logits[0]
@@ -214,6 +215,7 @@ def test_class_order_follows_the_numbers_when_the_config_lists_them_otherwise(fo
     import torch
 
     from edgedistill.stages.teach import _adopt
+    from edgedistill.tasks import text_classification
 
     file = folder / "teacher" / "config.json"
     config = json.loads(file.read_text())
@@ -223,7 +225,7 @@ def test_class_order_follows_the_numbers_when_the_config_lists_them_otherwise(fo
     from transformers import AutoModelForSequenceClassification
 
     original = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")
-    adopted = _adopt("AutoModelForSequenceClassification", folder / "teacher", ["negative", "neutral", "positive"]).eval()
+    adopted = _adopt(text_classification, folder / "teacher", ["negative", "neutral", "positive"]).eval()
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.no_grad():
         assert torch.allclose(adopted(ids).logits, original(ids).logits)  # the data's order is the numbers' order: nothing moves

@@ -111,7 +111,9 @@ def test_later_set_wins_and_others_stay_when_there_are_two() -> None:
 def test_unknown_key_names_the_nearest_when_misspelt(recipe: Path) -> None:
     what, hint = faults_of(recipe, "student.vocabluary=100")["student.vocabluary"]
     assert what == "unknown key"
-    assert hint.startswith("did you mean 'vocabulary'? (known: config, layers, method, model, vocabulary)")
+    assert hint.startswith(
+        "did you mean 'vocabulary'? (known: config, depth, embedding, heads, intermediate, layers, method, model, vocabulary, width)"
+    )
 
 
 def test_unknown_key_names_the_nearest_when_inside_a_list(recipe: Path) -> None:

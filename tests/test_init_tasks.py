@@ -15,7 +15,7 @@ from init_samples import SAMPLES, rows_of, single, texts
 from edgedistill import config, data, plugins
 from edgedistill.errors import ConfigError
 from edgedistill.init import look, recipe_text, write_recipe
-from edgedistill.stages.prepare import roles
+from edgedistill.stages.prepare import unlabelled_roles
 
 OPEN_DATA = Path(os.environ.get("EDGEDISTILL_DATA") or Path(__file__).parents[2] / "shared" / "data")
 open_data = pytest.mark.skipif(not (OPEN_DATA / "banking77").is_dir(), reason=f"the open data sets are not in {OPEN_DATA}")
@@ -235,4 +235,4 @@ def test_transfer_of_images_needs_no_text(tmp_path: Path) -> None:
     file.write_text("\n".join(lines), encoding="utf-8")
     recipe, _ = config.load_recipe(str(file))
     assert recipe.transfers[0].source == "unlabelled"
-    assert roles(plugins.load("tasks", recipe.task), recipe.transfers[0]) == {"image": "image"}
+    assert unlabelled_roles(plugins.load("tasks", recipe.task), recipe.transfers[0], recipe.data) == {"image": "image"}

@@ -17,6 +17,7 @@ from edgedistill.errors import ConfigError
 from edgedistill.exporters import torchscript
 from edgedistill.spec import Student
 from edgedistill.students import Origin, chain, compose, faults
+from edgedistill.tasks import text_classification
 from edgedistill.training import models
 
 FACES = [name for name in plugins.names("students") if name not in ("checkpoint", "config")]
@@ -215,7 +216,8 @@ def test_onnx_files_agree_when_the_model_is_pruned_and_factorised(family: str, h
     )
     origin = origin_of(make_any(family, **wide))
     model = compose(Student(method=("prune", "embedding"), heads=heads, intermediate=10, embedding=4), origin, seed=0).model.eval()
-    torchscript.export(model, ("input_ids", "attention_mask"), tmp_path, opset=17, ir_version=10)
+    sample = {name: value.numpy() for name, value in origin.inputs[0].items()}
+    torchscript.export(model, text_classification.forward, sample, tmp_path, opset=17, ir_version=10)
     for file in ("model.onnx", "fused.onnx"):
         session = onnxruntime.InferenceSession(str(tmp_path / file), providers=["CPUExecutionProvider"])
         for batch in origin.inputs:

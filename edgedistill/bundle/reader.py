@@ -29,6 +29,7 @@ MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for gr
     "inputs": list,
     "encoder": dict,
     "columns": dict,
+    "separator": str,
     "higher_is_better": bool,
     "labels": list,
     "scores": dict,

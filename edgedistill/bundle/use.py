@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int],
 
 def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapping[str, Any]], list[Any]]:
     task, located = bundle.task, data.locate(spec.source, Path.cwd())
+    spec = replace(spec, separator=bundle.manifest["separator"])
     columns = {role: getattr(spec, role) or column for role, column in bundle.manifest["columns"].items()}
 
     def make(line: int, values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:

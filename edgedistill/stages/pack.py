@@ -45,6 +45,7 @@ class Params:
     target: Target
     max_length: int
     columns: Mapping[str, str]
+    separator: str
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
@@ -137,6 +138,7 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -
         "encoder": {"files": list(task.FILES), "max_length": params.max_length, "pad_id": export.facts["pad_id"]},
         "higher_is_better": task.HIGHER,
         "columns": params.columns,
+        "separator": params.separator,
         "labels": labels,
         "metric": check["metric"],
         "n_test": check["n_test"],
