@@ -15,7 +15,7 @@ from init_samples import SAMPLES, rows_of, single, texts
 from edgedistill import config, data, plugins
 from edgedistill.errors import ConfigError
 from edgedistill.init import look, recipe_text, write_recipe
-from edgedistill.stages.prepare import unlabelled_roles
+from edgedistill.stages.prepare import roles, unlabelled_roles
 
 OPEN_DATA = Path(os.environ.get("EDGEDISTILL_DATA") or Path(__file__).parents[2] / "shared" / "data")
 open_data = pytest.mark.skipif(not (OPEN_DATA / "banking77").is_dir(), reason=f"the open data sets are not in {OPEN_DATA}")

@@ -98,11 +98,14 @@ def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int
     # a pruned student's own number: the config's would fuse into an attention that cuts its heads elsewhere, and answers wrongly
     pruned = surgery.plan(config).get("heads", 0)
     heads = pruned or getattr(config, "num_attention_heads", 0)
-    logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
     options = FusionOptions(kind)
     options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
-    width = config.hidden_size if heads and not pruned else 0  # 0: read it from the weights
-    fused = optimizer.optimize_model(str(plain), model_type=kind, num_heads=heads, hidden_size=width, opt_level=1, optimization_options=options)
+    width = pruned * surgery.plan(config).get("head_size", 0) or (config.hidden_size if heads else 0)
+    logging.disable(logging.WARNING)  # it speaks through loggers of many names, and of narrow attention as if it were a mistake
+    try:
+        fused = optimizer.optimize_model(str(plain), model_type=kind, num_heads=heads, hidden_size=width, opt_level=1, optimization_options=options)
+    finally:
+        logging.disable(logging.NOTSET)
     _keep_residuals_apart(fused.model)
     fused.model.ir_version = min(fused.model.ir_version, ir_version)
     onnx.save(fused.model, str(file))
