@@ -2,7 +2,7 @@
 
 STORE/<stage>/<key>/receipt.json    what was asked, what was found, the digest of every file
 STORE/<stage>/<key>/files/          what the stage made
-STORE/work/<stage>/<key>/           a fill in progress; a killed one goes on from what it left here
+STORE/unfinished/<stage>/<key>/           a fill in progress; a killed one goes on from what it left here
 STORE/locks/<key>.lock              held by the operating system while a fill runs, and freed by it when the process dies
 """
 
@@ -85,7 +85,7 @@ class Store:
             return found if found is not None else self._make(step, run)
 
     def _make(self, step: Step, run: Callable[[Path], Mapping[str, Any]]) -> Artifact:
-        work = self.root / "work" / step.stage / step.key
+        work = self.root / "unfinished" / step.stage / step.key
         files = work / "files"
         files.mkdir(parents=True, exist_ok=True)
         for beside in list(files.rglob(f"*{PART}")):  # what a killed run was writing: files, and the folder of a checkpoint
@@ -128,13 +128,15 @@ class Store:
     def verify(self) -> list[str]:
         """What is wrong with the store: every file that is missing, changed or not in its receipt, and folders without one."""
         bare = [
-            folder for folder in self.root.glob("*/*/files") if folder.parent.parent.name != "work" and not (folder.parent / "receipt.json").is_file()
+            folder
+            for folder in self.root.glob("*/*/files")
+            if folder.parent.parent.name != "unfinished" and not (folder.parent / "receipt.json").is_file()
         ]
         return [f"{folder.parent}: has no receipt" for folder in bare] + [fault for artifact in self.entries() for fault in changed_files(artifact)]
 
     def collect(self, keep: set[str]) -> tuple[int, int]:
         """Remove what is not in `keep`, unfinished work included, but nothing that a running build holds. Returns how many and their bytes."""
-        folders = [artifact.path.parent for artifact in self.entries()] + list(self.root.glob("work/*/*"))
+        folders = [artifact.path.parent for artifact in self.entries()] + list(self.root.glob("unfinished/*/*"))
         gone = [self._remove(folder) for folder in folders if folder.name not in keep]
         sizes = [size for size in gone if size is not None]
         return len(sizes), sum(sizes)

@@ -120,7 +120,7 @@ def test_fill_leaves_no_artifact_but_its_work_when_the_run_raises(store: Store) 
         return {"found": (out / "shard-0").read_text()}
 
     assert store.fill(step, goes_on).facts == {"found": "whole"}
-    assert not (store.root / "work" / "teach" / step.key).exists()
+    assert not (store.root / "unfinished" / "teach" / step.key).exists()
 
 
 def test_json_file_keeps_its_old_content_when_the_new_cannot_be_written(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_collect_keeps_only_what_is_asked_when_it_removes_the_rest(store: Store)
     expected = 3 + 4 + receipt.stat().st_size  # the artifact's files and its receipt; the unfinished folder is empty
     assert store.collect({kept.key, resumed.key}) == (2, expected)
     assert [artifact.key for artifact in store.entries()] == [kept.key]
-    assert [path.name for path in (store.root / "work" / "teach").iterdir()] == [resumed.key]
+    assert [path.name for path in (store.root / "unfinished" / "teach").iterdir()] == [resumed.key]
     assert store.verify() == []
 
 
@@ -253,7 +253,7 @@ def test_kill_leaves_nothing_half_and_the_rerun_goes_on_when_in_the_middle_of_a_
     assert list(store.entries()) == []
     assert store.verify() == []
     left = {"run": "half"}.get(at, "whole")
-    assert (store.root / "work" / "teach" / step.key / "files" / "shard-0").read_text() == left
+    assert (store.root / "unfinished" / "teach" / step.key / "files" / "shard-0").read_text() == left
 
     again, _ = child(tmp_path).communicate(timeout=30)  # a lock that outlived its holder would hang here
     place, found, _, content = again.strip().split("|")

@@ -142,7 +142,7 @@ def test_both_builds_succeed_and_leave_one_copy_when_started_at_once(project: Pa
     assert both[0]["bundle"] == both[1]["bundle"]
     assert [step["key"] for step in both[0]["steps"]] == [step["key"] for step in both[1]["steps"]]
     assert len(list(store.glob("*/*/receipt.json"))) == len(built["steps"])
-    assert not list(store.glob("work/*/*"))
+    assert not list(store.glob("unfinished/*/*"))
     assert "ok" in run_cli("cache", "verify", "--store", str(store), cwd=project).stdout
 
 

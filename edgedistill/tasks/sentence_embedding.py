@@ -6,23 +6,22 @@ arXiv:1908.10084, section 4.1). A labelled example is a pair; the texts of both 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.spec import Data
 from edgedistill.tasks import Outputs, Row
 from edgedistill.tasks._ranks import spearman
 from edgedistill.tasks._text import FILES, asked, example, feeds, group, identity, load, pick, picks, shape
 from edgedistill.tasks._text import encode as encode_texts
+from edgedistill.tasks.text_regression import number, stratum, target
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["FILES", "asked", "example", "feeds", "group", "identity", "load", "pick", "picks", "shape"]
+__all__ = ["FILES", "asked", "example", "feeds", "group", "identity", "load", "number", "pick", "picks", "shape", "stratum", "target"]
 
 METRIC = "Spearman"
 HIGHER = True
@@ -37,28 +36,10 @@ SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` is the text's vector, of length 1; two texts are as alike as the dot product of their vectors."
 
 
-def target(value: str, example: Mapping[str, Any], data: Data) -> float:
-    """The similarity. Raises ValueError when it is no number."""
-    found = float(value)
-    if not math.isfinite(found):
-        raise ValueError(f"'{value}' is no finite number")
-    return found
-
-
-def stratum(target: float) -> None:
-    """Numbers are not classes."""
-    return None
-
-
 def names(targets: Iterable[float]) -> list[str]:
     """Not classes, but the ends of the scale of the scores: they become cosines of 0 and 1 where a model learns from them."""
     found = list(targets)
     return [repr(min(found)), repr(max(found))]
-
-
-def number(target: float, names: Sequence[str]) -> float:
-    """The similarity itself."""
-    return target
 
 
 def head(names: Sequence[str]) -> dict[str, Any]:
