@@ -183,6 +183,7 @@ def _lister(family: str, text: str) -> None:
 _lister("targets", "List the device profiles, or show one.")
 _lister("tasks", "List the tasks, or show one.")
 _lister("losses", "List the distillation losses, or show one.")
+_lister("students", "List the ways to make a student, or show one.")
 _lister("recipes", "List the built-in recipes, or show one.")
 
 
