@@ -78,12 +78,20 @@ def _show_one(family: str, name: str, as_json: bool) -> None:
     else:
         if name not in plugins.names(family):
             plugins.load(family, name)
-        text = _docstring(family, name)
+        text = _docstring(family, name) + (_reading(name) if family == "tasks" else "")
         document = {"schema": f"edgedistill.{plugins.singular(family)}/1", "name": name, "text": text}
     if as_json:
         print_json(document)
     else:
         print(text)
+
+
+def _reading(name: str) -> str:
+    """What a task reads where the recipe names no column, and what `predict` is given."""
+    task = plugins.load("tasks", name)
+    columns = ", ".join(f'{role} = "{column}"' for role, column in task.COLUMNS.items())
+    better = "more" if task.HIGHER else "less"
+    return f"\n\ncolumns   {columns}\nscore     {task.METRIC}; {better} is better\npredict   edgedistill predict BUNDLE {task.SHOWN}"
 
 
 def _print_target(target: Target) -> None:
