@@ -12,29 +12,35 @@ PARTS = {"queries": "query", "keys": "key", "values": "value"}  # what a loss ca
 
 
 class Probe:
-    """Hooks on a model that keep, from one forward to the next, what `needs` names; nothing where it is empty."""
+    """Hooks on a model that keep what `needs` names of the forward between `start` and `read`, and nothing of others (an evaluation's)."""
 
     def __init__(self, model: Any, needs: Collection[str]) -> None:
         self.needs = frozenset(needs)
+        self.listening = False
         self.seen: dict[str, list[Any]] = {kind: [] for kind in self.needs}
         if "hidden" in self.needs:
             model.config.output_hidden_states = True
             model.base_model.register_forward_hook(self._keep_hidden)
         for kind in self.needs & PARTS.keys():
             for module in _projections(model, kind):
-                module.register_forward_hook(lambda _module, _inputs, output, kind=kind: self.seen[kind].append(output))
+                module.register_forward_hook(lambda _module, _inputs, output, kind=kind: self._keep(kind, [output]))
 
     def start(self) -> None:
-        """Forget the last forward."""
-        for kept in self.seen.values():
-            kept.clear()
+        """Listen to the next forward."""
+        self.listening = True
 
     def read(self) -> dict[str, tuple[Any, ...]]:
-        """What the last forward gave, by kind; in float32, because losses are taken in it."""
-        return {kind: tuple(tensor.float() for tensor in kept) for kind, kept in self.seen.items()}
+        """What the forward gave, by kind; in float32, because losses are taken in it."""
+        found = {kind: tuple(tensor.float() for tensor in kept) for kind, kept in self.seen.items()}
+        self.listening, self.seen = False, {kind: [] for kind in self.needs}
+        return found
 
     def _keep_hidden(self, _module: Any, _inputs: Any, output: Any) -> None:
-        self.seen["hidden"] = list(output.hidden_states)
+        self._keep("hidden", output.hidden_states)
+
+    def _keep(self, kind: str, tensors: Any) -> None:
+        if self.listening:
+            self.seen[kind] += tensors
 
 
 def _projections(model: Any, kind: str) -> list[Any]:
