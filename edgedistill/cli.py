@@ -79,6 +79,7 @@ def evaluate(
     pair: Annotated[str | None, typer.Option(help="The column of the second texts, or of the questions.", show_default=False)] = None,
     image: Annotated[str | None, typer.Option(help="The column of the images.", show_default=False)] = None,
     label: Annotated[str | None, typer.Option(help="The column of the labels.", show_default=False)] = None,
+    split: Annotated[str, typer.Option(help="The split, where the data has several: of a hub data set, a saved one, a folder of images.")] = "train",
     columns: Annotated[str, typer.Option(help="The names of all columns, with commas, where the file has no header.", show_default=False)] = "",
     store: StoreDir = STORE,
     as_json: Json = False,
@@ -88,7 +89,7 @@ def evaluate(
     from edgedistill.spec import Data
 
     names = tuple(name.strip() for name in columns.split(",") if name.strip())
-    face.evaluate(bundle, Data(source=data, text=text, pair=pair, image=image, label=label, columns=names), store, as_json=as_json)
+    face.evaluate(bundle, Data(source=data, text=text, pair=pair, image=image, label=label, columns=names, split=split), store, as_json=as_json)
 
 
 @app.command()

@@ -154,7 +154,7 @@ class _Planner:
 
     def _resolve(self, role: str, source: str, base: Path) -> None:
         located = data.locate(source, base)
-        self.digests[role] = data.digest(located, "model" if role in ("teacher", "student") else "dataset")
+        self.digests[role] = data.digest(located, "model" if role in ("teacher", "student", "augmenter") else "dataset")
         pinned = f"{source.partition('@')[0]}@{self.digests[role]}"  # a branch may move between the plan and the walk
         self.places[role] = pinned if isinstance(located, str) else str(located)
 
@@ -193,8 +193,9 @@ def _keyed(params: Any) -> Any:
     if not isinstance(params, dict):
         return [_keyed(value) for value in params] if isinstance(params, list | tuple) else params
     hidden = PLACES if params.keys() & {"text", "vocabulary", "copies"} else ()
-    kept = {name: _keyed(value) for name, value in params.items() if name not in hidden}
-    return {name: "file" if name in ("test", "validation") and isinstance(value, str) else value for name, value in kept.items()}
+    files = ("test", "validation") if "calibration" in params else ()
+    kept = {name: value if name == "where" else _keyed(value) for name, value in params.items() if name not in hidden}
+    return {name: "file" if name in files and isinstance(value, str) else value for name, value in kept.items()}
 
 
 def _is_this_machine(target: Target) -> bool:

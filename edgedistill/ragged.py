@@ -53,12 +53,12 @@ class Ragged:
         return bool(np.isfinite(self.values).all())
 
 
-def save(file: Path, arrays: Sequence[NDArray[Any]], dtype: Any = np.float32) -> None:
-    """Write arrays [u, c] (one-dimensional ones count as [1, c]); wide ones keep their `TOP` likeliest classes."""
+def save(file: Path, arrays: Sequence[NDArray[Any]], dtype: Any = np.float32, *, vocabulary: bool = False) -> None:
+    """Write arrays [u, c] (one-dimensional ones count as [1, c]); logits over a `vocabulary` keep their `TOP` likeliest classes."""
     whole = [array[None] if array.ndim == 1 else array for array in arrays]
     shapes = np.array([array.shape for array in whole], np.int32).reshape(-1, 2)
     parts: dict[str, NDArray[Any]] = {"shapes": shapes}
-    if len(whole) and min(array.shape[1] for array in whole) > WIDE:
+    if vocabulary and len(whole) and min(array.shape[1] for array in whole) > WIDE:
         kept = [_likeliest(array) for array in whole]
         parts["ids"] = np.concatenate([ids.ravel() for ids, _, _ in kept])
         parts["rest"] = np.concatenate([rest for _, _, rest in kept])

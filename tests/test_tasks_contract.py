@@ -19,7 +19,21 @@ from edgedistill.tasks import NO_LABEL
 
 TASKS = plugins.names("tasks")
 assert len(TASKS) >= 8
-CONSTANTS = ("METRIC", "HIGHER", "AUTO_CLASS", "TRAINING_LOSS", "COLUMNS", "UNLABELLED", "OPTIONAL", "RAW", "CLASSES", "SHOWN", "ANSWER", "FILES")
+CONSTANTS = (
+    "METRIC",
+    "HIGHER",
+    "AUTO_CLASS",
+    "TRAINING_LOSS",
+    "COLUMNS",
+    "UNLABELLED",
+    "OPTIONAL",
+    "RAW",
+    "CLASSES",
+    "VOCABULARY",
+    "SHOWN",
+    "ANSWER",
+    "FILES",
+)
 FUNCTIONS: dict[str, int] = {  # and how many arguments each is called with
     "asked": 1,
     "example": 1,

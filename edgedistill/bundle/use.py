@@ -15,6 +15,7 @@ from edgedistill.spec import Data
 
 EVAL_SCHEMA = "edgedistill.eval/1"
 PREDICT_SCHEMA = "edgedistill.predict/1"
+PAIR = '{"text": "…", "pair": "…"}'
 
 
 def predict(bundle: Bundle, asked: Sequence[str]) -> list[dict[str, Any]]:
@@ -23,14 +24,22 @@ def predict(bundle: Bundle, asked: Sequence[str]) -> list[dict[str, Any]]:
     examples, faults = [], []
     for number, text in enumerate(asked, 1):
         try:
-            examples.append(task.example(task.asked(text)))
+            values = task.asked(text)
+            if _reads_pairs(bundle) and not values.get("pair"):
+                raise ValueError(f"this bundle reads pairs, like {PAIR}")
+            examples.append(task.example(values))
         except ValueError as error:
-            faults.append(Fault(f"input {number}", str(error), f"like {task.SHOWN}"))
+            faults.append(Fault(f"input {number}", str(error), "" if _reads_pairs(bundle) else f"like {task.SHOWN}"))
     if faults:
         raise ConfigError(faults[:10])
     said = say(bundle, examples)
     answers = task.answers(said.outputs, said.rows, said.examples, bundle.labels)
     return [{"text": text, **answer} for text, answer in zip(asked, answers, strict=True)]
+
+
+def _reads_pairs(bundle: Bundle) -> bool:
+    """Whether every input has two texts; an embedder's pairs are two inputs."""
+    return "pair" in bundle.manifest["columns"] and "pair" in bundle.task.UNLABELLED
 
 
 def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int], None]) -> dict[str, Any]:

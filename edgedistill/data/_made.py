@@ -34,8 +34,8 @@ def made(
     for line, values in _values(located, spec, wanted, skipped, optional, raw):
         try:
             yield from make(line, values)
-        except ValueError as error:
-            faults.add(line, str(error))
+        except (ValueError, TypeError, KeyError) as error:  # the last two: JSON of another shape than the task's
+            faults.add(line, str(error) if isinstance(error, ValueError) else f"not what the task reads: {type(error).__name__}: {error}")
     faults.settle()
 
 

@@ -3,6 +3,9 @@
 A loss file has `loss(student, teacher, batch, *, …options) -> Tensor`, a scalar. Beyond that, where it needs it: `NEEDS`, the names of the
 fields of `Outputs` that must be filled besides the logits (they cost a teacher in memory); `module(student, teacher, …options)`, which makes
 what is learned along with the student and thrown away after the training (it comes back to `loss` as the keyword `module`).
+
+`LABELS` names the kind of hard label that a loss reads (classes, several, numbers, pairs), `DISTRIBUTION` says that it takes the logits for one
+distribution over classes: a recipe that gives it to a task of another kind is refused.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from edgedistill.losses import Batch, Outputs
 
+LABELS = "several"
+
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
     """The mean over the labelled rows and all classes, a scalar ≥ 0."""

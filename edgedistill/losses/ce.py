@@ -12,6 +12,8 @@ from torch import Tensor
 
 from edgedistill.losses import UNLABELLED, Batch, Outputs
 
+LABELS = "classes"
+
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
     """The mean over the labelled rows, a scalar ≥ 0."""

@@ -17,6 +17,9 @@ from torch import Tensor
 from edgedistill.losses import UNLABELLED, Batch, Outputs
 from edgedistill.losses._rows import divergence, mean
 
+LABELS = "classes"
+DISTRIBUTION = True
+
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch, *, temperature: float = 4.0, alpha: float = 1.0, beta: float = 8.0) -> Tensor:
     """The mean over the batch, a scalar ≥ 0."""

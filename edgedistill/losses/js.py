@@ -17,6 +17,8 @@ from torch import Tensor
 from edgedistill.losses import Batch, Outputs
 from edgedistill.losses._rows import divergence, mean
 
+DISTRIBUTION = True
+
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch, *, temperature: float = 2.0) -> Tensor:
     """The mean over the batch, a scalar between 0 and T² · ln 2."""

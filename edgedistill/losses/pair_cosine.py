@@ -12,6 +12,8 @@ from torch import Tensor
 
 from edgedistill.losses import Batch, Outputs
 
+LABELS = "pairs"
+
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
     """The mean over the labelled pairs, a scalar ≥ 0; labels [n, 1] are NaN but at a pair's first text."""

@@ -13,6 +13,8 @@ from torch import Tensor
 from edgedistill.losses import Batch, Outputs
 from edgedistill.losses._rows import divergence, mean
 
+DISTRIBUTION = True
+
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch, *, temperature: float = 2.0) -> Tensor:
     """The mean over the batch, a scalar ≥ 0."""

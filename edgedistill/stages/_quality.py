@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill import runtime
+from edgedistill.stages._splits import Split
+
 RESAMPLES = 2000
+PORTION = 512
+TINY = 1e-9
 Evidence = NDArray[np.float64]  # [examples, k], what a task says of each example
+
+
+def parts(count: int) -> list[slice]:
+    """The examples in portions: answers over a whole vocabulary are a megabyte each, and are not held all at once."""
+    return [slice(start, start + PORTION) for start in range(0, count, PORTION)]
+
+
+def judge(
+    task: Any, session: Any, rows: Any, split: Split, names: Sequence[str], pad_id: int, batch_size: int, seen: Callable[[int], None]
+) -> tuple[Evidence, list[NDArray[Any]]]:
+    """What each example of a split says about the metric of a graph, and what it was decided to be."""
+    evidence, decisions, done = [], [], 0
+    for part in parts(len(rows)):
+        tell = partial(lambda before, now: seen(before + now), done)
+        outputs = runtime.run_examples(session, task, rows[part], pad_id, batch_size=batch_size, seen=tell)
+        evidence.append(task.evidence(outputs, rows[part], split.examples[part], split.targets[part], names))
+        decisions += [np.atleast_2d(one) for one in task.decisions(outputs, rows[part])]
+        done += sum(map(len, rows[part]))
+    return np.concatenate(evidence), decisions
 
 
 def retention(task: Any, ours: float, teacher: float) -> float:
     """Our score ÷ the teacher's; the other way round where less is better. 0 where the teacher knows nothing."""
     part, whole = (ours, teacher) if task.HIGHER else (teacher, ours)
-    return part / whole if whole else 0.0
+    if whole > 0:
+        return part / whole
+    return 0.0 if task.HIGHER else 1.0  # nothing to keep; nothing to lose
 
 
 def loss(task: Any, ours: float, teacher: float) -> float:
     """How far our score is behind: teacher minus ours; where less is better, the growth as a share of the teacher's."""
-    return teacher - ours if task.HIGHER else (ours - teacher) / teacher
+    return teacher - ours if task.HIGHER else (ours - teacher) / max(teacher, TINY)
 
 
 def interval(task: Any, evidence: Evidence) -> tuple[float, float]:
@@ -38,7 +66,7 @@ def retention_interval(task: Any, bundle: Evidence, teacher: Evidence, seed: int
 
     Where both say the same of every example: the rule of three (Hanley, Lippman-Hand 1983), 3 / n of them either way.
     """
-    if not task.total(teacher):
+    if task.total(teacher) <= 0:
         return (0.0, 0.0)
     if np.array_equal(bundle, teacher):  # nothing to resample; no difference seen in n examples may still be one in n / 3
         share = task.total(teacher) if teacher.shape[1] == 1 else 1.0

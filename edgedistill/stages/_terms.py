@@ -36,6 +36,23 @@ def option_faults(where: str, losses: Mapping[str, Loss]) -> list[Fault]:
     ]
 
 
+def suit_faults(where: str, losses: Mapping[str, Loss], task: Any, confidence: float) -> list[Fault]:
+    """Losses that read other labels than the task's, or a distribution where its answers are none."""
+    kind = plugins.load("losses", task.TRAINING_LOSS).LABELS
+    found = []
+    for name in losses:
+        loss = plugins.load("losses", name)
+        if getattr(loss, "LABELS", kind) != kind:
+            found.append(
+                Fault(f"{where}.losses.{name}", f"reads labels that a task scored by {task.METRIC} does not have", f"use {task.TRAINING_LOSS}")
+            )
+        elif getattr(loss, "DISTRIBUTION", False) and kind != "classes":
+            found.append(Fault(f"{where}.losses.{name}", "compares distributions over classes, which this task's answers are not", "use mse"))
+    if confidence and kind != "classes":
+        found.append(Fault(f"{where}.confidence", "is about distributions over classes, which this task's answers are not", "leave it out"))
+    return found
+
+
 def needs(losses: Mapping[str, Loss]) -> frozenset[str]:
     """What the losses want of both models besides the answers."""
     return frozenset().union(*(getattr(plugins.load("losses", name), "NEEDS", frozenset()) for name in losses))

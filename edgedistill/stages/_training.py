@@ -16,6 +16,7 @@ from edgedistill import ragged, runtime
 from edgedistill.cache import RESUME
 from edgedistill.progress import Progress
 from edgedistill.spec import Schedule
+from edgedistill.stages import _quality as quality
 from edgedistill.stages._splits import Split
 from edgedistill.stages._terms import Terms
 from edgedistill.training.loop import Plan, Trained, accelerator, train
@@ -51,9 +52,7 @@ class Material:
     ) -> Material:
         """Encode the splits. Examples whose answers are not those that the teacher gave (other windows of a long text) are left out."""
         rows = task.encode(encoder, split.examples, max_length)
-        kept = [
-            index for index, one in enumerate(rows) if _answers(task, one) and (teacher is None or _answers(task, one) == teacher.shapes[index, 0])
-        ]
+        kept = [index for index, one in enumerate(rows) if _answers(task, one) and (teacher is None or _fits(task, one, teacher, index))]
         weights = None if teacher is None or not confidence else _confidence(teacher, kept, confidence)
         return cls(
             task=task,
@@ -99,8 +98,11 @@ class Validation:
 
     def score(self, model: Any) -> float:
         """The task's metric of a torch model."""
-        outputs = predict(model, self.task, self.rows, self.pad_id)
-        return float(self.task.total(self.task.evidence(outputs, self.rows, self.split.examples, self.split.targets, self.names)))
+        found = []
+        for part in quality.parts(len(self.rows)):
+            outputs = predict(model, self.task, self.rows[part], self.pad_id)
+            found.append(self.task.evidence(outputs, self.rows[part], self.split.examples[part], self.split.targets[part], self.names))
+        return float(self.task.total(np.concatenate(found)))
 
 
 def pad_id(encoder: Any) -> int:
@@ -164,6 +166,17 @@ def _answers(task: Any, rows: Sequence[Any]) -> int:
     return sum(task.shape(row)[0] for row in rows)
 
 
+def _fits(task: Any, rows: Sequence[Any], teacher: ragged.Ragged, index: int) -> bool:
+    """Whether the teacher's answers are to the same questions: as many of them, and over as many classes where a row has its own."""
+    if _answers(task, rows) != teacher.shapes[index, 0]:
+        return False
+    ours = [classes for count, classes in map(task.shape, rows) for _ in range(count)]
+    if all(classes is None for classes in ours):
+        return True
+    said: list[int] = (teacher[index] > ragged.CLOSED / 2).sum(axis=1).tolist()
+    return ours == said
+
+
 def _confidence(teacher: ragged.Ragged, kept: Sequence[int], power: float) -> NDArray[np.float32]:
     """(1 − entropy of the teacher's classes ÷ its maximum) to a power, the mean over an example's answers."""
     return np.array([_sureness(teacher[index]) ** power for index in kept], np.float32)
@@ -174,4 +187,4 @@ def _sureness(logits: NDArray[Any]) -> float:
     shares = np.exp(wide - wide.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     entropy = -(shares * np.log(shares.clip(1e-12))).sum(axis=1)
-    return float(np.mean(1 - entropy / np.log(max(shares.shape[1], 2))))
+    return max(0.0, float(np.mean(1 - entropy / np.log(max(shares.shape[1], 2)))))

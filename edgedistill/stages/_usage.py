@@ -19,6 +19,8 @@ def usage(params: Any, inputs: Inputs, task: Any, labels: Sequence[str], tensors
     scores = check["scores"]
     classes = f", classes: {', '.join(f'`{label}`' for label in labels)}" if task.CLASSES else ""
     fed = " and ".join(f"`{one['name']}` ({one['dtype']})" for one in tensors)
+    paired = task.UNLABELLED.get("pair") == "" and "pair" in params.columns
+    shown = '\'{"text": "some text", "pair": "another"}\'' if paired else task.SHOWN
     reading = " ".join(READING[name].format(length=params.max_length, inputs=fed) for name in task.FILES)
     return f"""# {params.name} for {params.target.name}
 
@@ -28,7 +30,7 @@ On {check["n_test"]} test rows its {check["metric"]} is {scores["bundle"]:.4f}, 
 Here:
 
     edgedistill verify .
-    edgedistill predict . {task.SHOWN}
+    edgedistill predict . {shown}
 
 In an app: add `{facts.package.value}`, version {facts.min_ort.value} or newer. {reading}
 The output {task.ANSWER} `golden.json` holds examples with what the model

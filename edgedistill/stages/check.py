@@ -86,9 +86,8 @@ def _bundle(task: Any, inputs: Inputs, max_length: int, progress: Progress) -> t
     total = sum(map(len, rows))
     seen = lambda done: progress.advance(done, total, "model runs")  # noqa: E731  shorter than a nested def
     session = runtime.open_session(inputs["quantize"].path / "model.onnx")
-    outputs = runtime.run_examples(session, task, rows, int(export.facts["pad_id"]), batch_size=1, seen=seen)
     names = class_names(inputs["prepare"].path)
-    return task.evidence(outputs, rows, test.examples, test.targets, names), [np.atleast_2d(one) for one in task.decisions(outputs, rows)]
+    return quality.judge(task, session, rows, test, names, int(export.facts["pad_id"]), 1, seen)
 
 
 def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention: float, inputs: Inputs) -> list[Verdict]:

@@ -22,6 +22,7 @@ from edgedistill.training import models
 VERSION = 2  # 2: every task, ragged shards
 TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
 SHARD = 4096  # rows: about ten seconds of a small teacher on two cores, which is what a kill can cost
+WIDE_SHARD = 256  # the same where each answer is over a whole vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +44,24 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
 
     task = plugins.load("tasks", params.task)
     encoder = models.load_encoder(task, inputs["teach"].path)
+    shard = WIDE_SHARD if task.VOCABULARY else SHARD
     sources = {
         name: split.examples
         for name, split in read_sources(*(inputs[role].path for role in ("prepare", "augment") if role in inputs.artifacts)).items()
     }
-    missing = [(name, start) for name, part in sources.items() for start in range(0, len(part), SHARD) if not _shard(out, name, start).is_file()]
+    missing = [
+        (name, start) for name, part in sources.items() for start in range(0, len(part), shard) if not _shard(out, name, start // shard).is_file()
+    ]
     total = sum(len(part) for part in sources.values())
-    done = total - sum(len(sources[name][start : start + SHARD]) for name, start in missing)
+    done = total - sum(len(sources[name][start : start + shard]) for name, start in missing)
     model = models.load_model(task.AUTO_CLASS, inputs["teach"].path) if missing else None
     for name, start in missing:
-        rows = task.encode(encoder, sources[name][start : start + SHARD], params.max_length)
+        rows = task.encode(encoder, sources[name][start : start + shard], params.max_length)
         seen = partial(_tell, progress, done, total, len(rows) / max(sum(map(len, rows)), 1))
         found = predict(model, task, rows, pad_id(encoder), seen=seen)
-        _write(_shard(out, name, start), [ragged.joined(arrays) for arrays in found])
+        _write(_shard(out, name, start // shard), [ragged.joined(arrays) for arrays in found], task.VOCABULARY)
         done += len(rows)
-    return {"rows": total, "shards": len(list(out.glob("*.npz"))), "bytes": sum(file.stat().st_size for file in out.glob("*.npz"))}
+    return {"rows": total, "shards": len(shards), "bytes": sum(file.stat().st_size for file in out.glob("*.npz"))}
 
 
 def ensures(out: Path) -> None:
@@ -75,11 +79,12 @@ def _tell(progress: Progress, before: int, total: int, share: float, seen: int) 
     progress.advance(before + round(seen * share), total, "examples")
 
 
-def _shard(out: Path, split: str, start: int) -> Path:
-    return out / f"{split}-{start // SHARD:05d}.npz"
+def _shard(out: Path, split: str, number: int) -> Path:
+    return out / f"{split}-{number:05d}.npz"
 
 
-def _write(file: Path, answers: list[NDArray[np.float32]]) -> None:
+def _write(file: Path, answers: list[NDArray[np.float32]], vocabulary: bool) -> None:
     beside = file.with_name(f".{file.name}{PART}")
-    ragged.save(beside, answers, np.float16)
+    numbers = all(array.shape[1] == 1 for array in answers)  # a regression's, which may be prices: half precision ends at 65,504
+    ragged.save(beside, answers, np.float32 if numbers else np.float16, vocabulary=vocabulary)
     beside.replace(file)

@@ -84,7 +84,8 @@ def _golden(params: Params, inputs: Inputs, folder: Path, session: Any) -> dict[
     task = plugins.load("tasks", params.task)
     examples = read_split(inputs["prepare"].path, "test").examples
     rows = task.encode(models.load_encoder(task, folder), examples, params.max_length)
-    order = np.argsort([sum(map(len, one)) for one in rows], kind="stable")
+    answered = [index for index, one in enumerate(rows) if all(task.shape(row)[0] for row in one)]  # a text of nothing but marks may have no answer
+    order = sorted(answered, key=lambda index: sum(map(len, rows[index])))
     chosen = [int(order[at]) for at in np.linspace(0, len(order) - 1, min(GOLDEN, len(order))).round().astype(int)]
     outputs = runtime.run_examples(session, task, [rows[index] for index in chosen], int(inputs["export"].facts["pad_id"]), batch_size=1)
     cases = [_case(examples[index], rows[index], found) for index, found in zip(chosen, outputs, strict=True)]

@@ -52,7 +52,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         rows = [rows[index] for index in np.random.default_rng(params.seed).permutation(len(rows))[: params.data.rows]]
         progress.note(f"{len(rows)} of them drawn")
     parts = _split(task, params, inputs.places, rows, skipped)
-    names = task.names(row.target for row in parts["train"])
+    names = task.names(row.target for name in _naming(task, params.data, parts) for row in parts[name])
     numbers = {name: [_number(task, row, names, name, params.data) for row in part] for name, part in parts.items()}
     known = {task.identity(row.example) for part in parts.values() for row in part}
     transfer, frequency = _transfers(task, params, inputs.places, known, skipped, progress)
@@ -114,9 +114,17 @@ def _split(task: Any, params: Params, places: Mapping[str, str], rows: list[Row]
         else:
             wanted = size if isinstance(size, int) else max(1, round(size * total))  # a share of all rows, not of what the test split left
             rows, parts[name] = draw(task, params.data, name, rows, wanted, params.seed)
+    tested = {task.identity(row.example) for row in parts["test"]}
+    parts["validation"] = [row for row in parts["validation"] if task.identity(row.example) not in tested]
     if not rows:
         raise DataError(f"{params.data.source}: no training row is left after the test and validation rows are taken", hint="make them smaller")
     return {"train": rows} | parts
+
+
+def _naming(task: Any, spec: Data, parts: Mapping[str, Sequence[Row]]) -> list[str]:
+    """The splits whose labels are classes: those drawn from one file too, where a draw cannot give every split every label."""
+    rare = any(task.stratum(row.target) is None for row in parts["train"][:1])
+    return ["train", *(name for name in ("test", "validation") if rare and not isinstance(getattr(spec, name), str))]
 
 
 def _number(task: Any, row: Row, names: Sequence[str], split: str, spec: Data) -> Any:

@@ -69,7 +69,12 @@ def ensures(out: Path) -> None:
 def _adopt(task: Any, folder: Path, labels: Sequence[str]) -> Any:
     """The teacher as it is, with the outputs of its head put into the order of the data's classes."""
     if not task.CLASSES:
-        return _pooled(models.load_model(task.AUTO_CLASS, folder), folder)
+        model = _pooled(models.load_model(task.AUTO_CLASS, folder), folder)
+        wanted = task.head(labels).get("num_labels")
+        if wanted is not None and model.config.num_labels != wanted:
+            what = f"has {model.config.num_labels} outputs where the task wants {wanted}"
+            raise ConfigError([Fault("teacher.model", what, "add [teach] to fine-tune a fresh head")])
+        return model
     named = models.full_config(folder)["id2label"]
     theirs = [str(named[index]) for index in sorted(named, key=int)]  # JSON's order is the writer's
     count = len(theirs)

@@ -31,7 +31,12 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
         raise ConfigError("student.model: the checkpoint's folder is missing")
     torch.manual_seed(seed)  # a fresh head is drawn from it
     auto = getattr(transformers, origin.auto_class)
-    options = {"num_labels": len(origin.labels), "ignore_mismatched_sizes": True, "use_safetensors": True, "attn_implementation": "eager"}
+    options = {
+        "num_labels": origin.teacher.config.num_labels,
+        "ignore_mismatched_sizes": True,
+        "use_safetensors": True,
+        "attn_implementation": "eager",
+    }
     try:
         model = surgery.load(auto, origin.checkpoint, **options)
         tokenizer = None if origin.tokenizer is None else Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))

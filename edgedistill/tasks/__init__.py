@@ -8,7 +8,7 @@ A task is one file without torch, because `predict` and `eval` run the same one.
     COLUMNS                 role → the column that is read where the recipe names none; roles: text, pair, label
     UNLABELLED              the same for transfer rows; an empty one is taken only where the labelled rows have it
     OPTIONAL, RAW           roles that a row may leave empty, and roles whose characters are counted
-    CLASSES                 whether the labels are classes
+    CLASSES, VOCABULARY     whether the labels are classes, and whether they are a vocabulary's pieces
     SHOWN, ANSWER           for the bundle's README: what `predict` is given, and what an app does with the output
     asked(text)             the example in what a user gives `predict`, as values by role
 

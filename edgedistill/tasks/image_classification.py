@@ -32,6 +32,7 @@ UNLABELLED = {"image": "image"}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = True
+VOCABULARY = False
 SHOWN = "photo.jpg"  # what `predict` is given
 ANSWER = "`logits` has one number for each entry of `labels.json`; the largest is the answer."
 FILES = ("preprocessor_config.json",)

@@ -33,6 +33,7 @@ UNLABELLED = {"text": "text"}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = False
+VOCABULARY = True
 SHOWN = '"The capital of France is [MASK]."'  # what `predict` is given
 ANSWER = "`logits` has, for each token, one number for each piece of the vocabulary."
 CHOSEN, HIDDEN, REPLACED = 0.15, 0.8, 0.1

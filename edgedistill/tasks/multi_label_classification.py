@@ -28,6 +28,7 @@ UNLABELLED = {"text": "text", "pair": ""}
 OPTIONAL = ("label",)  # a row may have no class at all
 RAW: tuple[str, ...] = ()
 CLASSES = True
+VOCABULARY = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has one number for each entry of `labels.json`; those above 0 are the answers."
 

@@ -38,6 +38,7 @@ UNLABELLED = {"text": "context", "pair": "question"}
 OPTIONAL = ("label",)
 RAW = ("text",)
 CLASSES = False
+VOCABULARY = False
 SHOWN = '\'{"question": "who wrote it?", "context": "Mary Shelley wrote Frankenstein."}\''  # what `predict` is given
 ANSWER = "`logits` scores each token as the first and as the last one of the answer; token 0 stands for no answer."
 LONGEST = 30  # words of an answer

@@ -32,6 +32,7 @@ UNLABELLED = {"text": "text"}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = False
+VOCABULARY = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` is the text's vector, of length 1; two texts are as alike as the dot product of their vectors."
 

@@ -28,6 +28,7 @@ UNLABELLED = {"text": "text", "pair": ""}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = True
+VOCABULARY = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has one number for each entry of `labels.json`; the largest is the answer."
 

@@ -25,6 +25,7 @@ UNLABELLED = {"text": "text", "pair": ""}
 OPTIONAL: tuple[str, ...] = ()
 RAW: tuple[str, ...] = ()
 CLASSES = False
+VOCABULARY = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has one number, the answer."
 

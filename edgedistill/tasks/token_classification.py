@@ -34,6 +34,7 @@ UNLABELLED = {"text": "text"}
 OPTIONAL = ("label",)  # a list of spans may be empty
 RAW = ("text",)
 CLASSES = True
+VOCABULARY = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has, for each token, one number for each entry of `labels.json`; a word's tag is that of its first token."
 
@@ -43,13 +44,22 @@ picks, pick = positions, at_positions
 def example(values: Mapping[str, Any]) -> dict[str, Any]:
     """The words: a JSON list of them, else a text cut at blanks and marks; then its spans are kept, for labels that count characters."""
     text = values["text"]
-    if text.startswith("["):
-        words = json.loads(text)
-        if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
+    words = _listed(text)
+    if words is not None:
+        if not all(isinstance(word, str) and word.strip() for word in words):
             raise ValueError("words are a JSON list of strings that are not blank")
         return {"words": words}
     found = spans(text)
     return {"words": [text[start:end] for start, end in found], "spans": [list(span) for span in found]}
+
+
+def _listed(text: str) -> list[Any] | None:
+    """A JSON list; None for a text, which may begin with a bracket too."""
+    try:
+        found = json.loads(text) if text.startswith("[") else None
+    except ValueError:
+        return None
+    return found if isinstance(found, list) else None
 
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:
