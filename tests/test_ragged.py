@@ -56,7 +56,7 @@ def test_shards_are_one_when_loaded_together(classes: int, tmp_path: Path) -> No
 def test_mass_of_the_tail_is_kept_when_only_the_likeliest_are(tmp_path: Path) -> None:
     """The log-sum-exp over all classes, and every kept class's probability, are those of the whole row."""
     arrays = [wide(int(count)) for count in RANDOM.integers(1, 6, 30)]
-    ragged.save(tmp_path / "a.npz", arrays, np.float32)
+    ragged.save(tmp_path / "a.npz", arrays, np.float32, vocabulary=True)
     found = ragged.load(tmp_path / "a.npz")
     for index, array in enumerate(arrays):
         again = found[index]
@@ -72,7 +72,7 @@ def test_mass_of_the_tail_is_kept_when_only_the_likeliest_are(tmp_path: Path) ->
 @pytest.mark.parametrize("classes", [ragged.WIDE, ragged.WIDE + 1])
 def test_all_classes_are_kept_up_to_the_limit_when_saved(classes: int, tmp_path: Path) -> None:
     array = wide(2, classes)
-    ragged.save(tmp_path / "a.npz", [array])
+    ragged.save(tmp_path / "a.npz", [array], vocabulary=True)
     found = ragged.load(tmp_path / "a.npz")
     assert (found.ids is None) == (classes <= ragged.WIDE)
     assert np.array_equal(found[0], array) == (classes <= ragged.WIDE)
@@ -86,10 +86,16 @@ def test_row_costs_two_bytes_a_class_when_it_is_a_teachers_shard(classes: int, k
     assert file.stat().st_size / 4096 <= 2 * kept + 64
 
 
+def test_all_dimensions_are_kept_when_they_are_no_vocabulary(tmp_path: Path) -> None:
+    array = wide(2, ragged.WIDE + 1)  # a large embedder's vector, or as many labels
+    ragged.save(tmp_path / "a.npz", [array])
+    np.testing.assert_array_equal(ragged.load(tmp_path / "a.npz")[0], array)
+
+
 def test_row_costs_no_vocabulary_when_it_is_wide(tmp_path: Path) -> None:
     """Of 5000 pieces 64 are kept, with their numbers: (2 + 4) · 64 + 4 + 64 B."""
     file = tmp_path / "train-00000.npz"
-    ragged.save(file, [wide(1) for _ in range(256)], np.float16)
+    ragged.save(file, [wide(1) for _ in range(256)], np.float16, vocabulary=True)
     assert file.stat().st_size / 256 <= (2 + 4) * ragged.TOP + 4 + 64
 
 

@@ -49,9 +49,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         name: split.examples
         for name, split in read_sources(*(inputs[role].path for role in ("prepare", "augment") if role in inputs.artifacts)).items()
     }
-    missing = [
-        (name, start) for name, part in sources.items() for start in range(0, len(part), shard) if not _shard(out, name, start // shard).is_file()
-    ]
+    shards = [(name, start) for name, part in sources.items() for start in range(0, len(part), shard)]
+    missing = [(name, start) for name, start in shards if not _shard(out, name, start // shard).is_file()]
     total = sum(len(part) for part in sources.values())
     done = total - sum(len(sources[name][start : start + shard]) for name, start in missing)
     model = models.load_model(task.AUTO_CLASS, inputs["teach"].path) if missing else None

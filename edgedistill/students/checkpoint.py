@@ -32,7 +32,7 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     torch.manual_seed(seed)  # a fresh head is drawn from it
     auto = getattr(transformers, origin.auto_class)
     options = {
-        "num_labels": origin.teacher.config.num_labels,
+        "num_labels": len(origin.labels) or origin.teacher.config.num_labels,
         "ignore_mismatched_sizes": True,
         "use_safetensors": True,
         "attn_implementation": "eager",
