@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -83,6 +83,7 @@ def lost_at_least(task: Any, ours: Evidence, theirs: Evidence) -> float:
     return float(np.percentile(found, 5))
 
 
-def draws(count: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.int64]:
-    """Example numbers drawn with replacement, [resamples, n]."""
-    return np.random.default_rng(seed).integers(0, count, (resamples, count))
+def draws(count: int, seed: int, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
+    """Example numbers drawn with replacement, [n], one resample after the other."""
+    random = np.random.default_rng(seed)
+    return (random.integers(0, count, count) for _ in range(resamples))
