@@ -168,10 +168,12 @@ def table(suite: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     won = [run["scores"]["student"] > run["scores"]["control"] for _, _, seed, run in runs]
     firsts = {name: [run for other, _, _, run in runs if other == name] for name, _, _, _ in runs}
     better = sum(mean(run["scores"]["student"] - run["scores"]["control"] for run in found) > 0 for found in firsts.values())
+    absent = [f"{name}, seed {seed}" for name, row in suite["rows"].items() for seed in row.get("seeds", [0]) if f"{name}/{seed}" not in results]
     one = runs[0][3] if runs else {"cpu": "", "cores": 0, "versions": {}}
     tail = [
         "",
         f"Distilled beats the control in {sum(won)} of {len(won)} runs, and on {better} of {len(firsts)} data sets (mean over seeds).",
+        *([f"Not run yet: {'; '.join(absent)}."] if absent else []),
         f"Machine: {one['cores']} cores of {one['cpu']}; {', '.join(f'{tool} {number}' for tool, number in one['versions'].items())}.",
         "",
     ]
