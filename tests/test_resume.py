@@ -76,10 +76,12 @@ def test_weights_equal_an_uninterrupted_run_when_killed_in_distil(longer: Path, 
     store = longer / "killed-in-distil"
 
     def trained_a_while() -> bool:
-        return any(int(step.name.removeprefix("step-")) >= 60 for step in store.glob("work/distil/*/files/resume/step-*") if step.suffix != ".part")
+        return any(
+            int(step.name.removeprefix("step-")) >= 60 for step in store.glob("unfinished/distil/*/files/resume/step-*") if step.suffix != ".part"
+        )
 
     kill_when(longer, store, trained_a_while)
-    assert list(store.glob("work/distil/*"))
+    assert list(store.glob("unfinished/distil/*"))
     assert not list(store.glob("distil/*"))
     document = build_json(longer, *WORDS, store=store)
     assert [step["stage"] for step in document["steps"] if step["cached"]] == ["prepare", "teach", "student", "export", "label"]
@@ -88,7 +90,7 @@ def test_weights_equal_an_uninterrupted_run_when_killed_in_distil(longer: Path, 
 
 def test_weights_equal_an_uninterrupted_run_when_killed_in_teach(longer: Path, whole: dict[str, str]) -> None:
     store = longer / "killed-in-teach"
-    kill_when(longer, store, lambda: any(step.suffix != ".part" for step in store.glob("work/teach/*/files/resume/step-*")))
+    kill_when(longer, store, lambda: any(step.suffix != ".part" for step in store.glob("unfinished/teach/*/files/resume/step-*")))
     build_json(longer, *WORDS, store=store)
     assert digests(store) == whole
 
@@ -96,8 +98,8 @@ def test_weights_equal_an_uninterrupted_run_when_killed_in_teach(longer: Path, w
 def test_labels_equal_an_uninterrupted_run_when_killed_in_label(longer: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The first shard is there, the second is not: the rerun keeps the one and makes the other."""
     store = longer / "killed-in-label"
-    kill_when(longer, store, lambda: bool(list(store.glob("work/label/*/files/train-00000.npz"))))
-    left = next(store.glob("work/label/*/files/train-00000.npz"))
+    kill_when(longer, store, lambda: bool(list(store.glob("unfinished/label/*/files/train-00000.npz"))))
+    left = next(store.glob("unfinished/label/*/files/train-00000.npz"))
     written = left.stat().st_mtime_ns
     build_json(longer, *WORDS, store=store)
     kept = next(store.glob("label/*/files/train-00000.npz"))
@@ -111,7 +113,7 @@ def test_message_says_how_to_go_on_when_interrupted(longer: Path) -> None:
     settings = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, cwd=longer, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
-    while not list(store.glob("work/teach/*/files/resume/*")) and time.monotonic() < deadline:
+    while not list(store.glob("unfinished/teach/*/files/resume/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, story = running.communicate(timeout=60)
@@ -123,8 +125,8 @@ def test_message_says_how_to_go_on_when_interrupted(longer: Path) -> None:
 def test_build_goes_on_when_killed_while_a_checkpoint_is_written(longer: Path, whole: dict[str, str]) -> None:
     """A half-written checkpoint is a folder that ends in .part; the rerun clears it away and goes on from the whole one before."""
     store = longer / "killed-in-checkpoint"
-    kill_when(longer, store, lambda: any(step.suffix != ".part" for step in store.glob("work/distil/*/files/resume/step-*")))
-    half = next(store.glob("work/distil/*/files/resume")) / "step-00000099.part"
+    kill_when(longer, store, lambda: any(step.suffix != ".part" for step in store.glob("unfinished/distil/*/files/resume/step-*")))
+    half = next(store.glob("unfinished/distil/*/files/resume")) / "step-00000099.part"
     half.mkdir(exist_ok=True)
     (half / "model.safetensors").write_bytes(b"half")
     build_json(longer, *WORDS, store=store)
@@ -137,7 +139,7 @@ def test_training_goes_on_where_it_stopped_when_the_checkpoint_is_the_last_step(
     store = longer / "killed-at-the-end"
 
     def done_training() -> bool:
-        return any(step.name == f"step-{TOTAL:08d}" for step in store.glob("work/distil/*/files/resume/step-*"))
+        return any(step.name == f"step-{TOTAL:08d}" for step in store.glob("unfinished/distil/*/files/resume/step-*"))
 
     kill_when(longer, store, done_training)
     document = build_json(longer, *WORDS, store=store)
