@@ -158,10 +158,10 @@ def table(suite: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         "# What distillation bought, data set by data set",
         "",
         "Written by `python benchmarks/suite.py benchmarks/suites/encoders.toml`. Scores are on the test split, with 95 % intervals; the bundle's",
-        "are those of the exported int8 file, one example at a time. *Control* is the same student trained without a teacher. Latency is the median",
+        "are those of the file that was chosen for the target, one example at a time. *Control* is the same student trained without a teacher. Latency is the median",
         "÷ the teacher's fp32, one thread, fresh processes in turns on one machine; seconds are of all steps together, beside other jobs.",
         "",
-        "| data | metric | teacher | control | distilled | int8 bundle | bundle ÷ teacher | aim | MB (÷ teacher) | latency ratio | seconds |",
+        "| data | metric | teacher | control | distilled | bundle | bundle ÷ teacher | aim | MB (÷ teacher) | latency ratio | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines = [_line(row, seed, run) for _, row, seed, run in runs]
@@ -185,6 +185,7 @@ def _line(row: Mapping[str, Any], seed: str, run: Mapping[str, Any]) -> str:
         f"{run['scores'][name]:.4f} ({run['intervals'][name][0]:.3f}–{run['intervals'][name][1]:.3f})"
         for name in ("teacher", "control", "student", "bundle")
     ]
+    scores[-1] += f" {run['scheme']}"
     low, high = run["retention_interval"]
     held = "" if "aim" not in row else f"{row['aim']} {'met' if run['retention'] >= row['aim'] else 'missed'}"
     share = run["bytes"]["bundle"] / run["bytes"]["teacher"]
