@@ -159,7 +159,7 @@ def table(suite: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         "",
         "Written by `python benchmarks/suite.py benchmarks/suites/encoders.toml`. Scores are on the test split, with 95 % intervals; the bundle's",
         "are those of the file that was chosen for the target, one example at a time. *Control* is the same student trained without a teacher.",
-        "Latency is the median ÷ the teacher's fp32, one thread, fresh processes in turns on one machine; seconds are of all steps together, beside other jobs.",
+        "Latency is the median ÷ the teacher's fp32, one thread, fresh processes in turns; seconds are of all steps together, beside other jobs.",
         "",
         "| data | metric | teacher | control | distilled | bundle | bundle ÷ teacher | aim | MB (÷ teacher) | latency ratio | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
