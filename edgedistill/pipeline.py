@@ -16,7 +16,6 @@ from edgedistill.progress import Progress, Tell
 from edgedistill.spec import Artifact, Inputs, Loss, Recipe, Round, Step, Target, plain
 
 EXPORTER = "torchscript"
-ENGINE = "onnxruntime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,15 +296,16 @@ def _export(planner: _Planner, target: Target, prepare: Step, model: Step, *, ke
 def _quantize(planner: _Planner, target: Target, prepare: Step, export: Step) -> Step:
     params = plugins.load("stages", "quantize").Params(
         task=planner.recipe.task,
-        engine=ENGINE,
         allowed=tuple(entry.scheme for entry in target.quantization.allowed),
         forbidden=tuple((entry.scheme, entry.why) for entry in target.quantization.forbidden),
         agreement=float(target.parity.int8_agreement.value),
         drop=float(target.parity.int8_drop.value),
+        model_mb=float(target.budget.model_mb.value),
+        fixed=False,
         latency_counts=_is_this_machine(target),
         max_length=planner.recipe.data.max_length,
     )
-    return planner.step("quantize", params, {"prepare": prepare, "export": export})
+    return planner.step("quantize", params, {"prepare": prepare, "export": export, "model": export.needs["model"]})
 
 
 def _check(planner: _Planner, target: Target, needs: Mapping[str, Step]) -> Step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.errors import DeviceError, IntegrityError
+from edgedistill.errors import DeviceError, IntegrityError, StageError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -62,6 +62,23 @@ def by_length(rows: Sequence[Any], batch_size: int) -> list[NDArray[np.int64]]:
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
+def fitted(session: InferenceSession, feeds: Mapping[str, NDArray[Any]], pad_id: int) -> dict[str, NDArray[Any]]:
+    """What a session takes of the feeds, filled up to the shape that a graph of one shape asks for: ids with `pad_id`, the rest with 0.
+
+    Raises StageError when an input is longer than the graph.
+    """
+    return {entry.name: _filled(feeds[entry.name], entry.shape, pad_id if entry.name == "input_ids" else 0) for entry in session.get_inputs()}
+
+
+def _filled(array: NDArray[Any], shape: Sequence[int | str | None], value: int) -> NDArray[Any]:
+    short = [(0, size - have if isinstance(size, int) else 0) for size, have in zip(shape, array.shape, strict=True)]
+    if any(behind < 0 for _, behind in short):
+        raise StageError(
+            f"an input of {list(array.shape)} does not fit a graph of {list(shape)}", hint="run it one row at a time, cut to the graph's length"
+        )
+    return np.pad(array, short, constant_values=value) if any(behind for _, behind in short) else array
+
+
 def run_rows(
     session: InferenceSession,
     task: Any,
@@ -74,12 +91,10 @@ def run_rows(
     """What the model answers to every row, an array [answers, classes] each, in the order of the rows. `seen` hears how many are done."""
     from edgedistill import ragged
 
-    inputs = [entry.name for entry in session.get_inputs()]
     found: dict[int, NDArray[Any]] = {}
     for batch in by_length(rows, batch_size):
         some = [rows[index] for index in batch]
-        feeds = task.feeds(some, pad_id)
-        raw = session.run(None, {name: feeds[name] for name in inputs})[0]
+        raw = session.run(None, fitted(session, task.feeds(some, pad_id), pad_id))[0]
         found.update(zip(batch.tolist(), ragged.cut(task, raw, some), strict=True))
         seen(len(found))
     return [found[index] for index in range(len(rows))]

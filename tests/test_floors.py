@@ -16,8 +16,9 @@ ROOT = Path(edgedistill.__file__).parent
 LEAVES = frozenset({"tasks", "data", "losses", "students", "exporters", "quantizers", "devices", "channels", "formats", "training"})
 FLOORS = (
     frozenset({"errors", "spec"}),
-    frozenset({"config", "plugins", "cache", "progress", "ragged", "runtime", "surgery"}),
+    frozenset({"config", "plugins", "cache", "progress", "ragged", "runtime", "surgery", "schemes", "graphs"}),
     LEAVES,
+    frozenset({"search"}),
     frozenset({"stages"}),
     frozenset({"pipeline", "measure", "bundle"}),
     frozenset({"__init__", "__main__", "api", "cli", "faces", "init", "recipes"}),

@@ -1,0 +1,49 @@
+"""Quantisers: an engine is a file, and says which schemes of `edgedistill.schemes` it makes.
+
+    makes(scheme: str) -> bool
+    make(scheme: str, source: Source, out: Path) -> dict[str, Any]     writes one ONNX file; the facts go into the receipt
+
+Engines are judged alike by `edgedistill.search`; what they raise puts their candidate out, with the message as its reason.
+Facts that are known to readers: `kept_fp32` (names of the weighted operators that stay fp32), `int8_macs` (the share of multiply-accumulates
+that integer operators do), `calibration` (how activations' ranges were found).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgedistill import plugins
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a scheme is made from.
+
+    `plain` and `fused` are the fp32 graphs of an export: operators of the standard, and with attention and its surroundings fused; they may be
+    the same file. `weights` is the folder of the torch model behind them, None for a model that came as ONNX. `calibration()` starts over at
+    the first batch of inputs; `sizes` gives the graph's dynamic dimensions, by name, a size to count operations at. `divergence(file)` is how
+    far a candidate's answers are from fp32's, 0 for equal, and `holds(file)` whether it could be shipped: both on rows that did not calibrate,
+    for schemes that choose by measuring.
+    """
+
+    plain: Path
+    fused: Path
+    weights: Path | None
+    calibration: Callable[[], Iterator[Feeds]]
+    sizes: Mapping[str, int]
+    divergence: Callable[[Path], float]
+    holds: Callable[[Path], bool]
+
+
+def engine_of(scheme: str) -> ModuleType | None:
+    """The first engine that makes a scheme; None when there is none."""
+    engines = (plugins.load("quantizers", name) for name in plugins.names("quantizers"))
+    return next((engine for engine in engines if engine.makes(scheme)), None)

@@ -1,6 +1,6 @@
 """Quantisation with ONNX Runtime's own tools: fp32 as it is, dynamic int8, static int8 as QDQ.
 
-`SCHEMES` is the list. Dynamic int8 quantises the embeddings too (`Gather`): leaving them out keeps most of a small student's bytes in
+Dynamic int8 quantises the embeddings too (`Gather`): leaving them out keeps most of a small student's bytes in
 fp32. QOperator S8S8 is not offered: on x86 it was measured 50 to 115 times slower than QDQ (microsoft/onnxruntime, quantize.py warns).
 """
 
@@ -8,57 +8,37 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+from edgedistill.quantizers import Feeds, Source
+from edgedistill.schemes import parse
 
-Feeds = Mapping[str, NDArray[Any]]
 WEIGHTED = ["MatMul", "Gemm", "Attention", "EmbedLayerNormalization", "Gather"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """The two graphs of an export: `plain` operators for static quantisation, `fused` for the rest."""
-
-    plain: Path
-    fused: Path
+def makes(scheme: str) -> bool:
+    """Whether `make` knows the scheme."""
+    return scheme == "fp32" or parse(scheme).base in ("int8-dynamic", "int8-static-s8s8", "int8-static-u8s8")
 
 
-def fp32(exported: Exported, out: Path, calibration: Iterable[Feeds]) -> None:
-    """The fused graph, unchanged."""
-    shutil.copyfile(exported.fused, out)
-
-
-def int8_dynamic(exported: Exported, out: Path, calibration: Iterable[Feeds]) -> None:
-    """Weights int8 per tensor, embeddings included; activations uint8, scaled anew for each input. Needs no calibration."""
-    _dynamic(exported.fused, out, per_channel=False)
-
-
-def int8_dynamic_per_channel(exported: Exported, out: Path, calibration: Iterable[Feeds]) -> None:
-    """As `int8-dynamic`, with one scale for each output channel of a weight."""
-    _dynamic(exported.fused, out, per_channel=True)
-
-
-def int8_static_s8s8(exported: Exported, out: Path, calibration: Iterable[Feeds]) -> None:
-    """QDQ, weights and activations int8 and symmetric: what ARM's kernels take without flipping an operand."""
-    _static(exported.plain, out, calibration, activations="QInt8", symmetric=True)
-
-
-def int8_static_u8s8(exported: Exported, out: Path, calibration: Iterable[Feeds]) -> None:
-    """QDQ, activations uint8, weights int8: what x86 with VNNI multiplies."""
-    _static(exported.plain, out, calibration, activations="QUInt8", symmetric=False)
-
-
-SCHEMES = {
-    "fp32": fp32,
-    "int8-dynamic": int8_dynamic,
-    "int8-dynamic-per-channel": int8_dynamic_per_channel,
-    "int8-static-s8s8": int8_static_s8s8,
-    "int8-static-u8s8": int8_static_u8s8,
-}
+def make(scheme: str, source: Source, out: Path) -> dict[str, Any]:
+    """Write the quantised graph; static schemes start from the plain one, the rest from the fused one."""
+    asked = parse(scheme)
+    if scheme == "fp32":
+        shutil.copyfile(source.fused, out)
+    elif asked.base == "int8-dynamic":
+        _dynamic(source.fused, out, per_channel=asked.per_channel)
+    else:
+        _static(
+            source.plain,
+            out,
+            source.calibration(),
+            activations={"s8": "QInt8", "u8": "QUInt8"}[asked.activations],
+            symmetric=asked.activations == "s8",
+        )
+    return {}
 
 
 def _dynamic(model: Path, out: Path, *, per_channel: bool) -> None:

@@ -36,15 +36,31 @@ class Subject(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate(Noun):
-    """One quantisation scheme that was tried: its score on the validation rows, agreement and latency against the fp32 student."""
+    """One quantisation scheme and how it came out against the fp32 model that it was made from.
+
+    `score` and `agreement` are of `rows` rows that did not calibrate; what was not measured is None. `cost` is its share of fp32's bytes times
+    its share of fp32's latency, and `latency` says where that latency is from. `facts` is what its engine found out.
+    """
 
     scheme: str
-    bytes: int
-    score: float
-    agreement: float
-    latency_ratio: float | None
-    chosen: bool
+    engine: str
+    status: Literal["chosen", "lost", "out", "not made", "not tried"]
     reason: str
+    bytes: int | None = None
+    score: float | None = None
+    agreement: float | None = None
+    rows: int = 0
+    latency: Literal["measured", "emulated", "unmeasured"] = "unmeasured"
+    latency_ratio: float | None = None
+    latency_interval: tuple[float, float] | None = None
+    cost: float | None = None
+    seconds: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether this one is shipped."""
+        return self.status == "chosen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

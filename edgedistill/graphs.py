@@ -1,0 +1,54 @@
+"""What is in an ONNX file, and the same graph at one shape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KINDS = {1: "fp32", 10: "fp16", 3: "int8", 2: "uint8", 6: "int32", 7: "int64", 21: "uint4", 22: "int4", 4: "uint16", 5: "int16", 9: "bool"}
+EMBEDDING_OPERATORS = ("Gather", "EmbedLayerNormalization", "GatherBlockQuantized")
+
+
+def summary(file: Path) -> dict[str, Any]:
+    """Node counts by operator, most frequent first, and the bytes of the weights by what they are for and how they are kept."""
+    import onnx
+
+    graph = onnx.load(str(file), load_external_data=False).graph
+    operators = Counter(node.op_type for node in graph.node)
+    return {"nodes": len(graph.node), "operators": dict(operators.most_common()), "bytes": dict(_bytes(graph).most_common())}
+
+
+def _bytes(graph: Any) -> Counter[str]:
+    """Bytes of the initialisers: embeddings, matrices, the rest; with their type."""
+    looked_up = {name for node in graph.node if node.op_type in EMBEDDING_OPERATORS for name in node.input}
+    found: Counter[str] = Counter()
+    for tensor in graph.initializer:
+        kind = "embeddings" if tensor.name in looked_up else "matrices" if len(tensor.dims) >= 2 else "the rest"
+        found[f"{kind} {KINDS.get(tensor.data_type, 'other')}"] += _size(tensor)
+    return found
+
+
+def _size(tensor: Any) -> int:
+    import onnx
+
+    count = 1
+    for dimension in tensor.dims:
+        count *= dimension
+    if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        return (count + 1) // 2
+    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def fixed(file: Path, out: Path, sizes: Mapping[str, int]) -> Path:
+    """The graph with its named dynamic dimensions at one size each, written to `out`."""
+    import onnx
+    from onnxruntime.tools.onnx_model_utils import fix_output_shapes, make_dim_param_fixed
+
+    model = onnx.load(str(file))
+    for name, size in sizes.items():
+        make_dim_param_fixed(model.graph, name, size)
+    fix_output_shapes(model)
+    onnx.save(model, str(out))
+    return out

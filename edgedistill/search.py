@@ -1,0 +1,234 @@
+"""The search for the right quantisation: every scheme that is allowed is made, judged and timed alike; one is kept, and each other one is told why it lost.
+
+    find(wanted, source, judge, limits, clock, scratch, progress) -> Found
+
+Cheap schemes come first. A scheme is not made when another has made it pointless (`-mixed` where the unmixed one holds), and not judged on
+all rows when the first rows settle it. The choice is a function of the candidates alone, so that a receipt can be asked again: `choose`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill import quantizers, runtime, schemes
+from edgedistill.errors import EdgedistillError, StageError
+from edgedistill.progress import Progress
+from edgedistill.spec import Candidate
+
+FIRST = 64  # rows after which a hopeless candidate is left
+CHANCE_Z = 2.33  # one-sided 99 %: of a hundred sound candidates one is left too early
+ALIKE = 1.05  # costs within a twentieth are the same: the profile's order decides, and the choice is to be the same tomorrow
+PASSES = 7  # of each candidate over the timed inputs, in turns; the first warms up
+DRAWS = 2000  # of the bootstrap
+COSTLY = ("int8-pt2e", "-mixed")  # tried after the rest
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What a judge says of a file: `problem` is why it cannot be shipped, empty where it can."""
+
+    score: float
+    agreement: float
+    rows: int
+    problem: str
+
+
+class Judge(Protocol):
+    """Holds a file's answers against fp32's, on the first rows or on all of them."""
+
+    def __call__(self, file: Path, first: int | None = None) -> Judged: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What may be shipped: the least agreement with fp32, and the most bytes."""
+
+    agreement: float
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Every candidate in the profile's order, and the file of the chosen one."""
+
+    candidates: tuple[Candidate, ...]
+    file: Path
+
+    @property
+    def chosen(self) -> Candidate:
+        """The one that is shipped."""
+        return next(one for one in self.candidates if one.chosen)
+
+
+Clock = Callable[[Sequence[Path]], Sequence[NDArray[np.float64]]]
+
+
+def find(
+    wanted: Sequence[str], source: quantizers.Source, judge: Judge, limits: Limits, clock: Clock | None, scratch: Path, progress: Progress
+) -> Found:
+    """Try the schemes that the profile allows, best first in its view, and choose.
+
+    `clock` times files on a machine of the target's kind: for each of them, fp32's graph first, its samples [passes, inputs] in seconds; None where
+    there is no such machine. Raises StageError when no scheme can be shipped.
+    """
+    tried: dict[str, Candidate] = {}
+    for index, scheme in enumerate(sorted(wanted, key=_effort)):
+        progress.advance(index, len(wanted), "schemes", scheme)
+        tried[scheme] = _try(scheme, source, judge, limits, scratch, tried)
+    candidates = [tried[scheme] for scheme in wanted]
+    if clock is not None:
+        candidates = _timed(candidates, clock, source.fused, scratch)
+    candidates = choose(candidates)
+    for one in candidates:
+        progress.note(f"{one.scheme}: {_figures(one)}{one.reason}")
+    return Found(candidates=tuple(candidates), file=scratch / f"{next(one for one in candidates if one.chosen).scheme}.onnx")
+
+
+def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with their places, from their figures and their order alone.
+
+    Where latency is known, the smallest product of bytes and latency wins, and among equals the one that the profile names first; where it is
+    not, the first that holds. Raises StageError when none does.
+    """
+    able = [one for one in candidates if one.status in ("chosen", "lost")]
+    if not able:
+        reasons = "; ".join(f"{one.scheme}: {one.reason}" for one in candidates)
+        raise StageError(f"no allowed scheme can be shipped: {reasons}", hint="allow fp32 in the target")
+    known = [one for one in able if one.cost is not None]
+    least = min((one.cost for one in known if one.cost is not None), default=None)
+    best = able[0] if least is None else next(one for one in known if (one.cost or 0) <= ALIKE * least)
+    return [_placed(one, best, able) if one in able else one for one in candidates]
+
+
+def _placed(one: Candidate, best: Candidate, able: Sequence[Candidate]) -> Candidate:
+    if one is best:
+        return replace(one, status="chosen", reason=_won(one, able))
+    return replace(one, status="lost", reason=f"lost: {_worse(one, best)}")
+
+
+def _won(one: Candidate, able: Sequence[Candidate]) -> str:
+    if one.cost is None:
+        return "chosen: the first in the profile's order that holds; latency on this device is unmeasured"
+    tied = [other for other in able if other is not one and other.cost is not None and other.cost <= ALIKE * one.cost]
+    tie = f", and the profile names it before {', '.join(other.scheme for other in tied)}, which cost the same" if tied else ""
+    return f"chosen: the least bytes × latency, {one.cost:.3f} of fp32's{tie}"
+
+
+def _worse(one: Candidate, best: Candidate) -> str:
+    """Why a candidate that holds is not the best."""
+    size = f"{(one.bytes or 0) / (best.bytes or 1):.3g} × the bytes of {best.scheme}"
+    if one.latency_ratio is None or best.latency_ratio is None:
+        return f"the profile puts {best.scheme} first; {size}, latency unmeasured"
+    return f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its latency"
+
+
+def _figures(one: Candidate) -> str:
+    if one.bytes is None or one.score is None:
+        return ""
+    speed = f", {one.latency_ratio:.3f} × fp32's latency" if one.latency_ratio is not None else ""
+    return f"{one.bytes / 1e6:.2f} MB, score {one.score:.4f}, agreement {one.agreement:.2%}{speed} — "
+
+
+def _effort(scheme: str) -> tuple[int, int]:
+    """fp32 first, then what is quick to make, then what measures while it is made."""
+    return (0, 0) if scheme == "fp32" else (2, 0) if scheme.endswith(COSTLY) else (1, 0)
+
+
+def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, scratch: Path, tried: Mapping[str, Candidate]) -> Candidate:
+    """Make and judge one scheme. Whatever goes wrong is its reason, not the search's end."""
+    started = time.perf_counter()
+    engine = quantizers.engine_of(scheme)
+    nothing = Candidate(scheme=scheme, engine=_short(engine), status="not made", reason="")
+    plain = tried.get(schemes.parse(scheme).unmixed) if scheme.endswith(schemes.MIXED) else None
+    if engine is None:
+        return replace(nothing, reason="no engine here makes it")
+    if plain is not None and plain.status == "lost":
+        return replace(nothing, status="not tried", reason=f"not tried: {plain.scheme} holds without fp32 operators")
+    file = scratch / f"{scheme}.onnx"
+    try:
+        facts = engine.make(scheme, source, file)
+        made = replace(nothing, bytes=file.stat().st_size, facts=facts)
+        found = _judged(made, file, judge, limits)
+    except ImportError as error:
+        return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
+    except EdgedistillError as error:
+        return replace(nothing, reason=f"out: it does not load or run: {error}")
+    except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
+        return replace(nothing, reason=f"not made: {type(error).__name__}: {_line(error)}")
+    return replace(found, seconds=round(time.perf_counter() - started, 2))
+
+
+def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candidate:
+    """Judged on the first rows, and on all of them unless those settle it."""
+    if (made.bytes or 0) > limits.bytes:
+        return replace(made, status="out", reason=f"out: {(made.bytes or 0) / 1e6:.2f} MB, and the target allows {limits.bytes / 1e6:.2f}")
+    early = judge(file, FIRST)
+    settled = early.agreement + CHANCE_Z * np.sqrt(max(early.agreement * (1 - early.agreement), 1 / early.rows) / early.rows) < limits.agreement
+    judged = early if settled else judge(file)
+    problem = (
+        f"it agrees with fp32 on {early.agreement:.2%} of the first {early.rows} rows, below {limits.agreement:.2%}" if settled else judged.problem
+    )
+    seen = replace(made, score=judged.score, agreement=judged.agreement, rows=judged.rows)
+    return replace(seen, status="out", reason=f"out: {problem}") if problem else replace(seen, status="lost")
+
+
+def _timed(candidates: Sequence[Candidate], clock: Clock, fp32: Path, scratch: Path) -> list[Candidate]:
+    """Latency ÷ fp32's for those that can be shipped, with an interval, and what they cost."""
+    able = [one for one in candidates if one.status == "lost"]
+    samples = clock([fp32, *(scratch / f"{one.scheme}.onnx" for one in able)])
+    base, size = samples[0], fp32.stat().st_size
+    measured = {one.scheme: _latency(one, found, base, size) for one, found in zip(able, samples[1:], strict=True)}
+    return [measured.get(one.scheme, one) for one in candidates]
+
+
+def _latency(one: Candidate, samples: NDArray[np.float64], base: NDArray[np.float64], size: int) -> Candidate:
+    ratio = float(np.median(samples) / np.median(base))
+    random = np.random.default_rng(0)
+    draws = random.integers(0, samples.shape[1], (DRAWS, samples.shape[1]))  # inputs, paired
+    ratios = np.median(samples[:, draws], axis=(0, 2)) / np.median(base[:, draws], axis=(0, 2))
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    cost = (one.bytes or 0) / size * ratio
+    return replace(
+        one,
+        latency="measured",
+        latency_ratio=round(ratio, 4),
+        latency_interval=(round(float(low), 4), round(float(high), 4)),
+        cost=round(cost, 5),
+    )
+
+
+def clock_here(feeds: Sequence[Feeds]) -> Clock:
+    """Times files on this machine: one thread, a session each, whole passes over the inputs in turns, the first of each left out."""
+
+    def clock(files: Sequence[Path]) -> list[NDArray[np.float64]]:
+        sessions = [runtime.open_session(file, threads=1) for file in files]
+        passes: list[list[list[float]]] = [[] for _ in files]
+        for turn in range(PASSES):
+            for index in np.roll(np.arange(len(sessions)), turn):
+                passes[index].append([_seconds(sessions[index], feed) for feed in feeds])
+        return [np.array(found[1:]) for found in passes]
+
+    return clock
+
+
+def _seconds(session: Any, feed: Feeds) -> float:
+    started = time.perf_counter()
+    session.run(None, feed)
+    return time.perf_counter() - started
+
+
+def _short(engine: Any) -> str:
+    return engine.__name__.rpartition(".")[2].replace("_", "-") if engine else ""
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:300]
