@@ -105,7 +105,9 @@ def report() -> Report:
 
 
 def _candidate(scheme: str, size: int, score: float, agreement: float, ratio: float | None, *, chosen: bool = False, reason: str) -> Candidate:
-    return Candidate(scheme=scheme, bytes=size, score=score, agreement=agreement, latency_ratio=ratio, chosen=chosen, reason=reason)
+    made = {"bytes": size, "score": score, "agreement": agreement} if size else {}
+    status = "chosen" if chosen else "lost" if size else "not made"
+    return Candidate(scheme=scheme, engine="onnxruntime", status=status, reason=reason, latency_ratio=ratio, **made)
 
 
 def _render(name: str, report: Report) -> str:

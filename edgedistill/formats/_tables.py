@@ -20,7 +20,7 @@ from edgedistill.formats._text import (
     times,
     typical_cell,
 )
-from edgedistill.spec import Measurement, Report
+from edgedistill.spec import Candidate, Measurement, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,24 +93,35 @@ def measurements(report: Report) -> Table:
 
 def candidates(report: Report) -> Table:
     """The quantisation schemes that were tried, and why each but one lost."""
-    rows = tuple(
-        (
-            one.scheme,
-            *((megabytes(one.bytes), score(one.score, report.metric), percent(one.agreement)) if one.bytes else (NOT_MADE,) * 3),
-            NOT_MEASURED if one.latency_ratio is None else times(one.latency_ratio),
-            "✓ chosen" if one.chosen else "not chosen",
-            one.reason,
-        )
-        for one in report.candidates
-    )
     return Table(
         title="Quantisation candidates",
-        align="lrrrrll",
-        columns=("scheme", "size", f"validation {report.metric}", "agreement with fp32", "latency ÷ fp32", "outcome", "reason"),
-        rows=rows,
+        align="llrrrrrll",
+        columns=("scheme", "engine", "size", f"{report.metric}", "agreement", "int8 MACs", "latency ÷ fp32", "outcome", "reason"),
+        rows=tuple(_candidate(one, report.metric) for one in report.candidates),
         empty="No quantisation scheme was tried.",
-        note="Judged against the fp32 student on the validation rows, on the machine that quantised; the models above on the test rows.",
+        note="Judged against the fp32 student on validation rows, on the machine that quantised; the models above on the test rows.",
     )
+
+
+def _candidate(one: Candidate, metric: str) -> tuple[str, ...]:
+    share = one.facts.get("int8_macs")
+    return (
+        one.scheme,
+        one.engine,
+        NOT_MADE if one.bytes is None else megabytes(one.bytes),
+        NOT_MADE if one.score is None else score(one.score, metric),
+        NOT_MADE if one.agreement is None else percent(one.agreement),
+        NOT_MEASURED if share is None else percent(share),
+        NOT_MEASURED if one.latency_ratio is None else times(one.latency_ratio),
+        f"✓ {one.status}" if one.chosen else one.status,
+        one.reason.removeprefix(f"{one.status}: ") + _kept(one),
+    )
+
+
+def _kept(one: Candidate) -> str:
+    """Which operators stayed fp32, where some did."""
+    names = one.facts.get("kept_fp32", ())
+    return f"; in fp32: {', '.join(names)}" if names else ""
 
 
 def verdicts(report: Report) -> Table:

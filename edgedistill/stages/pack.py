@@ -24,7 +24,7 @@ from edgedistill.stages._splits import class_names, read_split
 from edgedistill.stages._usage import usage
 from edgedistill.training import models
 
-VERSION = 2  # 2: every task
+VERSION = 3  # 2: every task; 3: what the search found out of each candidate, and the graph
 TOOLS = ("edgedistill", "onnxruntime")
 MANIFEST_SCHEMA = "edgedistill.bundle/2"  # 1: first; 2: `encoder` for `text`, the columns, which way the metric goes
 GOLDEN_SCHEMA = "edgedistill.golden/2"  # 1: first; 2: `example` for `text`, rows and answers as lists
@@ -112,7 +112,13 @@ def _history(inputs: Inputs) -> dict[str, Any]:
     """How the model came to be: the curves of its trainings, the candidates that lost, the steps."""
     curves = {role: artifact.facts["curves"] for role, artifact in inputs.artifacts.items() if "curves" in artifact.facts}
     quantize = inputs["quantize"].facts
-    return {"schema": "edgedistill.history/1", "curves": curves, "candidates": quantize["candidates"], "forbidden": quantize["forbidden"]}
+    return {
+        "schema": "edgedistill.history/2",
+        "curves": curves,
+        "candidates": quantize["candidates"],
+        "forbidden": quantize["forbidden"],
+        "graph": quantize["graph"],
+    }
 
 
 def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -> dict[str, Any]:
