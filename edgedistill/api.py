@@ -26,7 +26,7 @@ def build(recipe: str | None = None, *, target: str, settings: Sequence[str] = (
     with drawn() as tell:
         done = pipeline.build(loaded, [config.load_target(target)], base, Store(store), tell)
     pipeline.hold_gates(done)
-    return open_bundle(done[0].bundle)
+    return next(open_bundle(one.bundle) for one in done if isinstance(one, pipeline.Done))
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import config, pipeline, plugins
+from edgedistill import config, pipeline, plugins, profiles
 from edgedistill.cache import Store, digest_file, write_json
 from edgedistill.devices import local
 from edgedistill.errors import ConfigError, Fault
-from edgedistill.faces import print_json
+from edgedistill.faces import print_json, targets_table
 from edgedistill.faces.tracking import tracked
 from edgedistill.progress import Progress, Tell, both, drawn
 from edgedistill.spec import Recipe, Step, Target
@@ -40,12 +40,15 @@ def run(
         tell = both(draws, hears)
         _warn_if_busy(tell)
         results = pipeline.build(recipe, targets, base, store, tell)
-        documents = [_document(done) | {"report": str(_report(done, store_dir, tell).resolve()) if bench else None} for done in results]
+        table = targets_table.rows(results)
+        documents = [_document(one) | {"report": _page(one, table, store_dir, tell) if bench else None} for one in results if isinstance(one, pipeline.Done)]
     if as_json:
-        print_json(documents[0] if len(documents) == 1 else {"schema": "edgedistill.builds/1", "builds": documents})
+        print_json(documents[0] if len(targets) == 1 and documents else {"schema": "edgedistill.builds/2", "builds": documents, "table": table})
     else:
         for document in documents:
             _print_lines(document)
+        if len(targets) > 1:
+            print(targets_table.text(table))
     pipeline.hold_gates(results)
 
 
@@ -133,31 +136,34 @@ def _document(done: pipeline.Done) -> dict[str, Any]:
     }
 
 
-def _report(done: pipeline.Done, store_dir: Path, tell: Tell) -> Path:
-    """The report's page. It is written once for each bundle: its measurements are of this machine and do not go into a key."""
+def _page(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: Path, tell: Tell) -> str:
+    """The report; of several targets only those are measured here of whose kind this machine is."""
+    measured = len(table) == 1 or profiles.is_this_machine(done.target)
+    return str(_report(done, table, store_dir, tell, measured=measured).resolve())
+
+
+def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: Path, tell: Tell, *, measured: bool) -> Path:
+    """The report's page. It is measured once for each bundle: measurements are of this machine and do not go into a key."""
     from edgedistill.bundle.reader import open_bundle
     from edgedistill.measure.report import make_report
     from edgedistill.measure.run import measure
 
     folder = store_dir / "reports" / done.bundle.name
-    page = folder / "report.html"
-    bundle = open_bundle(done.bundle)
-    if page.is_file() and _measured(folder / "bench.json") == digest_file(done.bundle / "manifest.json"):
-        return page
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Progress(tell, "bench")
-    progress.begin()
-    document = measure(bundle, store_dir, device="local", mode="smoke", threads=1, progress=progress)
+    bundle, bench, progress = open_bundle(done.bundle), folder / "bench.json", Progress(tell, "bench")
+    if measured and _measured(bench) != digest_file(done.bundle / "manifest.json"):
+        progress.begin()
+        write_json(bench, measure(bundle, store_dir, device="local", mode="smoke", threads=1, progress=progress))
+        progress.end(str(folder / "report.html"))
+    document = json.loads(bench.read_text(encoding="utf-8")) if _measured(bench) == digest_file(done.bundle / "manifest.json") else None
     steps = [{"stage": one.stage, "cached": one.cached, "seconds": one.receipt["seconds"]} for one in done.artifacts]
-    whole = make_report(bundle, document, steps)
+    whole = make_report(bundle, document, steps, table)
     for form in FORMATS:
         try:
             (folder / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
         except ConfigError as error:  # the page needs an extra that the base install leaves out; the other formats do not
             progress.warn(str(error))
-    write_json(folder / "bench.json", document)
-    progress.end(str(page))
-    return page
+    return folder / "report.html"
 
 
 def _measured(bench: Path) -> str | None:

@@ -124,6 +124,48 @@ def _kept(one: Candidate) -> str:
     return f"; in fp32: {', '.join(names)}" if names else ""
 
 
+def targets(report: Report) -> Table:
+    """What each device got that was built for together."""
+    rows = tuple(
+        (one["target"], "refused", "", "", "", one["refused"])
+        if one["scheme"] is None
+        else (
+            one["target"],
+            one["scheme"],
+            megabytes(one["bytes"]),
+            score(one["score"], report.metric),
+            percent(one["agreement"]),
+            one["runner_up"],
+        )
+        for one in report.targets
+    )
+    return Table(
+        title="Devices",
+        align="llrrrl",
+        columns=("target", "scheme", "size", report.metric, "agreement with fp32", "runner-up"),
+        rows=rows,
+        empty="Built for this device alone.",
+        note="The score is on the test split, the agreement on the rows that the schemes were judged by.",
+    )
+
+
+def graph(report: Report) -> Table:
+    """Operators and bytes, before and after quantisation."""
+    before, after = report.graph.get("fp32", {}), report.graph.get("chosen", {})
+    rows = [("nodes", str(before["nodes"]), str(after["nodes"]))] if before and after else []
+    for title, unit in (("operators", str), ("bytes", lambda size: megabytes(size))):
+        names = dict.fromkeys([*before.get(title, {}), *after.get(title, {})])
+        rows += [(name, *(unit(one[title][name]) if name in one[title] else "" for one in (before, after))) for name in names]
+    return Table(
+        title="The graph",
+        align="lrr",
+        columns=("", "fp32", "shipped"),
+        rows=tuple(rows),
+        empty="The graphs were not counted.",
+        note="Nodes by operator, then the bytes of weights by what they are for and how they are kept.",
+    )
+
+
 def verdicts(report: Report) -> Table:
     """The gates: what was asked, what came out."""
     rows = tuple(

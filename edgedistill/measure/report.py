@@ -12,8 +12,12 @@ from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Ver
 TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "bundle": "quantised"}
 
 
-def make_report(bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]] = ()) -> Report:
-    """The report on a bundle; `bench` is its `edgedistill.bench/1` document, None where it was not measured."""
+def make_report(
+    bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]] = (), targets: Sequence[Mapping[str, Any]] = ()
+) -> Report:
+    """The report on a bundle; `bench` is its `edgedistill.bench/1` document, None where it was not measured; `targets` a row for each device that
+    was built for together with it.
+    """
     manifest, history = bundle.manifest, bundle.document("history.json")
     measured = [Measurement(**_tuples(one)) for one in (bench or {}).get("measurements", [])]
     return Report(
@@ -33,6 +37,8 @@ def make_report(bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence
         verdicts=tuple(Verdict(**verdict) for verdict in manifest["verdicts"]),
         notes=_notes(manifest, history, bench),
         steps=tuple(steps),
+        targets=tuple(targets) if len(targets) > 1 else (),
+        graph=history["graph"],
         environment=(bench or {}).get("environment", {}),
         higher_is_better=manifest["higher_is_better"],
     )

@@ -85,7 +85,10 @@ class Verdict(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Noun):
-    """Everything a person or CI wants to know about one bundle on one device."""
+    """Everything a person or CI wants to know about one bundle on one device.
+
+    `targets` has a row for each device that was built for together with it; `graph` the operators and bytes of fp32's file and of the chosen.
+    """
 
     name: str
     target: str
@@ -105,3 +108,5 @@ class Report(Noun):
     steps: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, Any]
     higher_is_better: bool = True
+    targets: tuple[Mapping[str, Any], ...] = ()
+    graph: Mapping[str, Any] = field(default_factory=dict)
