@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import config, pipeline, plugins
+from edgedistill import config, pipeline, plugins, profiles
 from edgedistill.cache import Store, digest_file, write_json
 from edgedistill.devices import local
 from edgedistill.errors import ConfigError, Fault
@@ -81,15 +81,17 @@ def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequen
     except ConfigError as error:
         faults += error.faults
     targets = []
-    for name in dict.fromkeys(target_names):
+    for name in profiles.chosen(target_names):
         try:
-            targets.append(config.load_target(name))
+            targets.append(profiles.load_target(name))
         except ConfigError as error:
             faults += error.faults
     if not target_names:
-        faults.append(Fault("--target", "is missing", f"known: {', '.join(plugins.data_files('targets'))}"))
+        faults.append(Fault("--target", "is missing", f"known: {', '.join(plugins.data_files('targets'))}, or {profiles.EVERY} of them"))
     if faults:
         raise ConfigError(faults)
+    for warning in filter(None, map(profiles.warning, targets)):
+        print(f"warning: {warning}", file=sys.stderr)
     return recipe, base, targets
 
 
