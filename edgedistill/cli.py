@@ -25,7 +25,7 @@ app.add_typer(cache_app, name="cache")
 Recipe = Annotated[
     str | None, typer.Argument(help="A recipe file or the name of a built-in one; without it ./recipe.toml, else `default`.", show_default=False)
 ]
-Targets = Annotated[list[str], typer.Option("--target", "-t", help="A target's name, or the path of a profile; give it again for more.")]
+Targets = Annotated[list[str], typer.Option("--target", "-t", help="A target's name, the path of a profile, or `all`; give it again for more.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe key: a.b=VALUE, a TOML value.", show_default=False)]
 StoreDir = Annotated[Path, typer.Option("--store", envvar="EDGEDISTILL_STORE", help="Where finished steps are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -1,20 +1,20 @@
-"""Recipes and targets come in here: TOML in layers, checked by pydantic, every fault at once with its dotted path and the nearest name."""
+"""Recipes come in here: TOML in layers, every fault at once with its dotted path and the nearest name. `load_target` is of `profiles`."""
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any
 
 from edgedistill import plugins
+from edgedistill.checking import read_toml, validate
 from edgedistill.errors import ConfigError, Fault, nearest
-from edgedistill.spec import Loss, Recipe, Schedule, Target
+from edgedistill.profiles import load_target
+from edgedistill.spec import Loss, Recipe, Schedule
 
-Noun = TypeVar("Noun")
+__all__ = ["load_recipe", "load_target", "recipe_file"]
 
 
 def load_recipe(which: str | None, settings: Sequence[str] = ()) -> tuple[Recipe, Path]:
@@ -24,11 +24,10 @@ def load_recipe(which: str | None, settings: Sequence[str] = ()) -> tuple[Recipe
     values; they come last and win. Raises ConfigError with every fault.
     """
     file = recipe_file(which)
-    document = _merge(_read_toml(file), settings)
-    recipe, faults = _validate(Recipe, document, file)
-    faults += [Fault(f"{file}: {fault.where}", fault.what, fault.hint) for fault in (_recipe_faults(recipe) if recipe else [])]
+    recipe, faults = validate(Recipe, _merge(read_toml(file), settings), file.stem)
+    faults += _recipe_faults(recipe) if recipe else []
     if faults or recipe is None:
-        raise ConfigError(faults)
+        raise ConfigError([Fault(f"{file}: {fault.where}", fault.what, fault.hint) for fault in faults])
     return recipe, file.parent.resolve()
 
 
@@ -42,29 +41,6 @@ def recipe_file(which: str | None) -> Path:
             raise ConfigError(f"no recipe file at '{which}'", hint="edgedistill init writes one; edgedistill recipes lists the built-in ones")
         return Path(which)
     return plugins.data_file("recipes", which)
-
-
-def load_target(which: str) -> Target:
-    """A checked target profile, by its shipped name or by the path of a TOML file. Raises ConfigError with every fault."""
-    file = Path(which) if which.endswith(".toml") or "/" in which else plugins.data_file("targets", which)
-    target, faults = _validate(Target, _read_toml(file), file)
-    if target is not None:
-        both = {entry.scheme for entry in target.quantization.allowed} & {entry.scheme for entry in target.quantization.forbidden}
-        faults += [Fault(f"{file}: quantization", f"'{scheme}' is both allowed and forbidden") for scheme in sorted(both)]
-    if faults or target is None:
-        raise ConfigError(faults)
-    return target
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
 
 
 def _merge(document: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -94,67 +70,6 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _validate(noun: type[Noun], document: dict[str, Any], file: Path) -> tuple[Noun | None, list[Fault]]:
-    """The noun, and the faults found on the way to it. What is wrong is left out for a second try, so that the rest can be judged too."""
-    found: list[Mapping[str, Any]] = [{"type": "extra_forbidden", "loc": ("name",)}] if document.pop("name", None) is not None else []
-    checked, errors = _check(noun, {**document, "name": file.stem})
-    if errors:
-        for error in errors:
-            _leave_out(document, error["loc"])
-        checked, _ = _check(noun, {**document, "name": file.stem})
-    return checked, list(dict.fromkeys(_fault(noun, str(file), error) for error in [*found, *errors]))
-
-
-def _check(noun: type[Noun], document: Mapping[str, Any]) -> tuple[Noun | None, list[Mapping[str, Any]]]:
-    """Strict in JSON's way: an array may be a tuple, but true is no number and "7" neither."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(noun).validate_json(json.dumps(document, default=str), strict=True), []
-    except ValidationError as error:
-        return None, [dict(found) for found in error.errors(include_url=False)]
-
-
-def _leave_out(document: Any, location: Sequence[str | int]) -> None:
-    *outer, last = [part for part in location if not _is_type(part)]
-    for part in outer:
-        document = document.get(part, {}) if isinstance(document, dict) else {}
-    if isinstance(document, dict):
-        document.pop(last, None)
-
-
-def _is_type(part: str | int) -> bool:
-    """A union's branch appears in pydantic's locations as a type name, which means nothing to the user."""
-    return isinstance(part, str) and (part in ("int", "float", "str") or "[" in part)
-
-
-def _fault(noun: type[Any], place: str, found: Mapping[str, Any]) -> Fault:
-    location = [str(part) for part in found["loc"] if not _is_type(part)]
-    where = f"{place}: {'.'.join(location)}"
-    if found["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        hint = "the file's name is the name" if location == ["name"] else nearest(location[-1], _keys_at(noun, location[:-1]))
-        return Fault(where, "unknown key", hint)
-    if found["type"] == "missing" or found["type"] == "missing_keyword_only_argument":
-        return Fault(where, "is missing")
-    return Fault(where, f"{found['msg'][0].lower()}{found['msg'][1:]} (found {found['input']!r})")
-
-
-def _keys_at(noun: Any, location: Sequence[str]) -> list[str]:
-    """The keys that a noun has at a dotted location; lists, maps and optionals are looked through."""
-    for part in location:
-        if not part.isdigit() and is_dataclass(noun):
-            hints = get_type_hints(cast(type[Any], noun))
-            noun = _inner(hints[part]) if part in hints else None
-    return [field.name for field in fields(noun)] if is_dataclass(noun) else []
-
-
-def _inner(hint: Any) -> Any:
-    """The dataclass inside `X | None`, `tuple[X, ...]` or `Mapping[str, X]`."""
-    if is_dataclass(hint):
-        return hint
-    return next((found for arg in get_args(hint) if (found := _inner(arg)) is not None), None)
 
 
 def _recipe_faults(recipe: Recipe) -> list[Fault]:

@@ -150,7 +150,8 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     started = time.perf_counter()
     engine = quantizers.engine_of(scheme)
     nothing = Candidate(scheme=scheme, engine=_short(engine), status="not made", reason="")
-    plain = tried.get(schemes.parse(scheme).unmixed) if scheme.endswith(schemes.MIXED) else None
+    asked = schemes.parse(scheme)
+    plain = tried.get(asked.unmixed) if asked.mixed else None
     if engine is None:
         return replace(nothing, reason="no engine here makes it")
     if plain is not None and plain.status == "lost":

@@ -41,7 +41,9 @@ def run(
         _warn_if_busy(tell)
         results = pipeline.build(recipe, targets, base, store, tell)
         table = targets_table.rows(results)
-        documents = [_document(one) | {"report": _page(one, table, store_dir, tell) if bench else None} for one in results if isinstance(one, pipeline.Done)]
+        documents = [
+            _document(one) | {"report": _page(one, table, store_dir, tell) if bench else None} for one in results if isinstance(one, pipeline.Done)
+        ]
     if as_json:
         print_json(documents[0] if len(targets) == 1 and documents else {"schema": "edgedistill.builds/2", "builds": documents, "table": table})
     else:
@@ -84,15 +86,17 @@ def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequen
     except ConfigError as error:
         faults += error.faults
     targets = []
-    for name in dict.fromkeys(target_names):
+    for name in profiles.chosen(target_names):
         try:
-            targets.append(config.load_target(name))
+            targets.append(profiles.load_target(name))
         except ConfigError as error:
             faults += error.faults
     if not target_names:
-        faults.append(Fault("--target", "is missing", f"known: {', '.join(plugins.data_files('targets'))}"))
+        faults.append(Fault("--target", "is missing", f"known: {', '.join(plugins.data_files('targets'))}, or {profiles.EVERY} of them"))
     if faults:
         raise ConfigError(faults)
+    for warning in filter(None, map(profiles.warning, targets)):
+        print(f"warning: {warning}", file=sys.stderr)
     return recipe, base, targets
 
 

@@ -9,6 +9,15 @@ from edgedistill.errors import ConfigError
 from edgedistill.formats import _summary, _tables
 from edgedistill.spec import Report
 
+TABLES = (
+    _tables.measurements,
+    _tables.candidates,
+    _tables.targets,
+    _tables.graph,
+    _tables.verdicts,
+    _tables.steps,
+    _tables.environment,
+)
 PAGE = Path(__file__).with_name("_page.html.j2")
 
 
@@ -32,7 +41,18 @@ def render(report: Report) -> str:
         tiles=_summary.tiles(report),
         models=_tables.subjects(report),
         charts=charts(report),
-        tables=tuple(table(report) for table in (_tables.measurements, _tables.candidates, _tables.targets, _tables.graph, _tables.verdicts, _tables.steps, _tables.environment)),
+        tables=tuple(
+            table(report)
+            for table in (
+                _tables.measurements,
+                _tables.candidates,
+                _tables.targets,
+                _tables.graph,
+                _tables.verdicts,
+                _tables.steps,
+                _tables.environment,
+            )
+        ),
     )
     return page
 

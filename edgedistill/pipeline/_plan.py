@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgedistill import data, plugins
+from edgedistill import data, plugins, profiles
 from edgedistill.cache import key_of
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.spec import Loss, Recipe, Round, Step, Target, plain
@@ -106,11 +105,6 @@ def _keyed(params: Any) -> Any:
     return {name: "file" if name in files and isinstance(value, str) else value for name, value in kept.items()}
 
 
-def _is_this_machine(target: Target) -> bool:
-    """Whether this machine is of the target's kind, so that its times say something about the target."""
-    return (platform.system().lower(), platform.machine().lower()) == (target.platform.os, target.platform.arch)
-
-
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -194,8 +188,8 @@ def _export(planner: _Planner, target: Target, prepare: Step, model: Step, *, ke
     params = plugins.load("stages", "export").Params(
         task=recipe.task,
         exporter=EXPORTER,
-        opset=int(target.runtime.opset.value),
-        ir_version=int(target.runtime.ir_version_max.value),
+        opset=int(target.runtime.opset.number),
+        ir_version=int(target.runtime.ir_version_max.number),
         max_length=recipe.data.max_length,
         plain=keep_plain,
     )
@@ -207,11 +201,11 @@ def _quantize(planner: _Planner, target: Target, prepare: Step, export: Step) ->
         task=planner.recipe.task,
         allowed=tuple(entry.scheme for entry in target.quantization.allowed),
         forbidden=tuple((entry.scheme, entry.why) for entry in target.quantization.forbidden),
-        agreement=float(target.parity.int8_agreement.value),
-        drop=float(target.parity.int8_drop.value),
-        model_mb=float(target.budget.model_mb.value),
-        fixed=False,
-        latency_counts=_is_this_machine(target),
+        agreement=float(target.parity.int8_agreement.number),
+        drop=float(target.parity.int8_drop.number),
+        model_mb=float(target.budget.model_mb.number),
+        fixed=target.graph.shapes.value == "fixed",
+        latency_counts=profiles.is_this_machine(target),
         max_length=planner.recipe.data.max_length,
     )
     return planner.step("quantize", params, {"prepare": prepare, "export": export, "model": export.needs["model"]})
@@ -222,9 +216,9 @@ def _check(planner: _Planner, target: Target, needs: Mapping[str, Step]) -> Step
     params = plugins.load("stages", "check").Params(
         task=recipe.task,
         retention=recipe.gates.retention,
-        model_mb=float(target.budget.model_mb.value),
-        accuracy_drop=float(target.budget.accuracy_drop.value),
-        fp32_max_abs=float(target.parity.fp32_max_abs.value),
+        model_mb=float(target.budget.model_mb.number),
+        accuracy_drop=float(target.budget.accuracy_drop.number),
+        fp32_max_abs=float(target.parity.fp32_max_abs.number),
         max_length=recipe.data.max_length,
         seed=recipe.seed,
     )

@@ -8,7 +8,7 @@ from edgedistill.spec._noun import Noun, plain
 from edgedistill.spec.made import Artifact, Inputs, Step
 from edgedistill.spec.recipe import Augment, Data, Gates, Loss, Pretrain, Recipe, Round, Schedule, Student, Teacher, Transfer
 from edgedistill.spec.report import Candidate, Curve, Measurement, Report, Subject, Verdict
-from edgedistill.spec.target import Allowed, Budget, Fact, Forbidden, Parity, Platform, Quantization, Runtime, Target
+from edgedistill.spec.target import Allowed, Budget, Fact, Forbidden, Graph, Parity, Platform, Quantization, Runtime, Target
 
 __all__ = [
     "Allowed",
@@ -21,6 +21,7 @@ __all__ = [
     "Fact",
     "Forbidden",
     "Gates",
+    "Graph",
     "Inputs",
     "Loss",
     "Measurement",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgedistill.spec._noun import Noun
@@ -12,9 +13,16 @@ from edgedistill.spec._noun import Noun
 class Fact(Noun):
     """A value with where it comes from."""
 
-    value: int | float | str
+    value: int | float | str | tuple[int, ...] | tuple[str, ...]
     source: str
     note: str = ""
+
+    @property
+    def number(self) -> float:
+        """The value, where the profile's check made sure of a number. Raises TypeError elsewhere."""
+        if isinstance(self.value, int | float):
+            return self.value
+        raise TypeError(f"{self.value!r} is no number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +45,22 @@ class Forbidden(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform(Noun):
-    """The operating system and instruction set."""
+    """The operating system and instruction set. Feature bits go by Linux's names; `lacks` are those that this class of devices has not."""
 
     os: str
-    arch: Literal["aarch64", "x86_64", "armv7l"]
+    arch: Literal["aarch64", "x86_64", "armv7l", "wasm32"]
     abi: str
     requires: tuple[str, ...] = ()
     prefers: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime(Noun):
-    """What executes the model there: `threads` for one session, oldest ONNX Runtime, and what the graph may use."""
+    """What executes the model there: `threads` for one session, oldest ONNX Runtime, and what the graph may use.
+
+    `session` are entries of a session's configuration, `options` those of the provider, `known_bad` versions that must not be installed.
+    """
 
     package: Fact
     min_ort: Fact
@@ -56,6 +68,17 @@ class Runtime(Noun):
     threads: Fact
     opset: Fact
     ir_version_max: Fact
+    session: Mapping[str, Fact] = field(default_factory=dict)
+    options: Mapping[str, Fact] = field(default_factory=dict)
+    known_bad: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph(Noun):
+    """Which shapes the graph may have: `dynamic`, `bucketed` (one file for each count of tokens in `buckets`) or `fixed`."""
+
+    shapes: Fact
+    buckets: Fact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +108,19 @@ class Parity(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target(Noun):
-    """A device class. The file's stem is its name."""
+    """A device class. The file's stem is its name; `extends` names the profile that it starts from.
+
+    `unmeasured`: the rules are sourced, but nobody here has timed such a device. `experimental`: the way to run it is young as well.
+    """
 
     name: str
     summary: str
     status: Literal["stable", "experimental", "deprecated", "unmeasured"]
     platform: Platform
     runtime: Runtime
+    graph: Graph
     quantization: Quantization
     budget: Budget
     parity: Parity
-    transport: str = "local"
+    transport: Literal["local", "ssh", "adb", "browser", "none"] = "local"
+    extends: str = ""

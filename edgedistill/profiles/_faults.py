@@ -1,0 +1,119 @@
+"""What types cannot say about a profile: sources, schemes, bounds. Read from the tables, so that one wrong key does not hide the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from edgedistill import schemes
+from edgedistill.errors import ConfigError, Fault
+
+SOURCE_HINT = "say where this comes from: a page, an issue, a paper, a measurement of your own"
+SHAPES = ("dynamic", "bucketed", "fixed")
+WORDS = {"source": SOURCE_HINT, "why": "say what goes wrong with it: whoever asks for the scheme is told"}
+
+
+def faults_of(document: Mapping[str, Any]) -> list[Fault]:
+    """Every fault, with its dotted place."""
+    return [*_silent(document), *_scheme_faults(document), *_bound_faults(document), *_shape_faults(document)]
+
+
+def _silent(node: Any, where: str = "") -> Iterator[Fault]:
+    """Sources and reasons that are there, but empty."""
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        place = f"{where}.{key}" if where else str(key)
+        if key in WORDS and isinstance(value, str) and not value.strip():
+            yield Fault(place, "is empty", WORDS[str(key)])
+        yield from _silent(value, place)
+
+
+def _scheme_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    seen: dict[str, str] = {}
+    for group in ("allowed", "forbidden"):
+        for index, name in _names(document, group):
+            where = f"quantization.{group}.{index}.scheme"
+            if name in seen:
+                yield Fault(where, f"'{name}' is both allowed and forbidden" if seen[name] != group else f"'{name}' is listed twice")
+                continue
+            seen[name] = group
+            yield from _unknown(where, name)
+            if group == "allowed" and name in schemes.REFUSED:
+                yield Fault(where, f"'{name}' is a scheme that nobody should ship: a profile can only forbid it")
+    if _at(document, "quantization.allowed") == []:
+        yield Fault("quantization.allowed", "is empty", "fp32 runs almost everywhere")
+
+
+def _names(document: Mapping[str, Any], group: str) -> Iterator[tuple[int, str]]:
+    entries = _at(document, f"quantization.{group}")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, Mapping) and isinstance(entry.get("scheme"), str):
+            yield index, entry["scheme"]
+
+
+def _unknown(where: str, name: str) -> Iterator[Fault]:
+    try:
+        schemes.parse(name)
+    except ConfigError as error:
+        yield Fault(where, f"unknown scheme '{name}'", error.faults[0].hint)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _not_negative(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
+
+
+def _above_zero(value: Any) -> bool:
+    return _not_negative(value) and value > 0
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _rising(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_whole, value)) and value == sorted(set(value))
+
+
+BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "runtime.package": (_text, "a text"),
+    "runtime.min_ort": (_text, 'a version as a text, such as "1.22"'),
+    "runtime.provider": (_text, "a text"),
+    "runtime.threads": (_whole, "a whole number, at least 1"),
+    "runtime.opset": (_whole, "a whole number, at least 1"),
+    "runtime.ir_version_max": (_whole, "a whole number, at least 1"),
+    "graph.shapes": (lambda value: value in SHAPES, f"one of {', '.join(SHAPES)}"),
+    "graph.buckets": (_rising, "a list of token counts that rises"),
+    "budget.model_mb": (_above_zero, "a number above 0"),
+    "budget.accuracy_drop": (_not_negative, "a number, 0 or above"),
+    "parity.fp32_max_abs": (_above_zero, "a number above 0"),
+    "parity.int8_agreement": (lambda value: _not_negative(value) and value <= 1, "a share from 0 to 1"),
+    "parity.int8_drop": (_not_negative, "a number, 0 or above"),
+}
+
+
+def _bound_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    for where, (holds, expected) in BOUNDS.items():
+        fact = _at(document, where)
+        if isinstance(fact, Mapping) and "value" in fact and (isinstance(fact["value"], bool) or not holds(fact["value"])):
+            yield Fault(f"{where}.value", f"expected {expected} (found {fact['value']!r})")
+
+
+def _shape_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    shapes, buckets = _at(document, "graph.shapes.value"), _at(document, "graph.buckets")
+    if shapes == "bucketed" and buckets is None:
+        yield Fault("graph.buckets", "is missing: bucketed shapes need the token counts of their files")
+    if shapes == "dynamic" and buckets is not None:
+        yield Fault("graph.buckets", "says nothing where shapes are dynamic", "shapes = bucketed makes one file for each")
+
+
+def _at(document: Mapping[str, Any], dotted: str) -> Any:
+    """What stands at a dotted place; None where nothing does."""
+    node: Any = document
+    for part in dotted.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node

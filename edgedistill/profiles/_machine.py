@@ -1,0 +1,36 @@
+"""Whether this machine is of a target's kind: by operating system, architecture and feature bits, never by a CPU's name."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from edgedistill.spec import Target
+
+CPUINFO = Path("/proc/cpuinfo")
+MEASURED_WITH = "CPUExecutionProvider"  # a build's own latencies come from it: they say nothing of another provider
+ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}  # what macOS and Windows call Linux's names
+
+
+def is_this_machine(target: Target, cpuinfo: Path = CPUINFO) -> bool:
+    """Whether this machine is of the target's kind, so that its times say something about the target.
+
+    That is: operating system and architecture, every feature that the profile requires, none that its class lacks, and the provider that
+    a build measures with. Features that cannot be seen (not Linux) count as absent where required and as present where they must not be.
+    """
+    here = (platform.system().lower(), ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower()))
+    if here != (target.platform.os, target.platform.arch) or target.runtime.provider.value != MEASURED_WITH:
+        return False
+    try:
+        features = cpu_features(cpuinfo.read_text(encoding="utf-8", errors="replace"))
+    except OSError:  # no /proc here
+        return not target.platform.requires and not target.platform.lacks
+    return features.issuperset(target.platform.requires) and features.isdisjoint(target.platform.lacks)
+
+
+def cpu_features(cpuinfo: str) -> frozenset[str]:
+    """The feature bits that every core has, from the text of /proc/cpuinfo; 64-bit ARM calls NEON asimd."""
+    lines = [line.partition(":") for line in cpuinfo.splitlines()]
+    cores = [frozenset(words.split()) for key, _, words in lines if key.strip().lower() in ("flags", "features")]
+    shared = frozenset.intersection(*cores) if cores else frozenset()
+    return shared | {"neon"} if "asimd" in shared else shared
