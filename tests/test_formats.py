@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgedistill import plugins
-from edgedistill.formats import _statistics, _summary, _text
+from edgedistill.formats import _scatter, _statistics, _summary, _text
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
 
 FORMATS = plugins.names("formats")
@@ -350,3 +350,11 @@ def test_html_leaves_matplotlib_settings_as_they_were(report: Report) -> None:
     before = dict(mpl.rcParams)
     _render("html", report)
     assert dict(mpl.rcParams) == before
+
+
+def test_pareto_front_holds_what_nothing_beats() -> None:
+    """By hand: b is dearer and worse than a; d costs what c costs and scores less."""
+    rows = (("a", 1, 0.8), ("b", 2, 0.7), ("c", 3, 0.9), ("d", 3, 0.85))
+    points = [_scatter.Point(label=label, cost=cost, score=score) for label, cost, score in rows]
+    assert [one.label for one in _scatter.front(points, higher=True)] == ["a", "c"]
+    assert [one.label for one in _scatter.front(points, higher=False)] == ["a", "b"]

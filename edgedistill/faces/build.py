@@ -21,6 +21,7 @@ from edgedistill.spec import Recipe, Step, Target
 SCHEMA = "edgedistill.build/1"  # 1: first
 PLAN_SCHEMA = "edgedistill.plan/1"
 FORMATS = ("html", "md", "json")
+SHOWN = "shown.json"  # what the report was written from
 
 
 def run(
@@ -153,30 +154,39 @@ def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: 
     from edgedistill.measure.run import measure
 
     folder = store_dir / "reports" / done.bundle.name
+    page, bench, digest = folder / "report.html", folder / "bench.json", digest_file(done.bundle / "manifest.json")
+    shown = {"bundle": digest, "measured": measured or _measured(bench) == digest, "table": list(table)}
+    if page.is_file() and _read(folder / SHOWN) == shown:
+        return page
     folder.mkdir(parents=True, exist_ok=True)
-    bundle, bench, progress = open_bundle(done.bundle), folder / "bench.json", Progress(tell, "bench")
-    if measured and _measured(bench) != digest_file(done.bundle / "manifest.json"):
+    bundle, progress = open_bundle(done.bundle), Progress(tell, "bench")
+    if measured and _measured(bench) != digest:
         progress.begin()
         write_json(bench, measure(bundle, store_dir, device="local", mode="smoke", threads=1, progress=progress))
-        progress.end(str(folder / "report.html"))
-    document = json.loads(bench.read_text(encoding="utf-8")) if _measured(bench) == digest_file(done.bundle / "manifest.json") else None
+        progress.end(str(page))
     steps = [{"stage": one.stage, "cached": one.cached, "seconds": one.receipt["seconds"]} for one in done.artifacts]
-    whole = make_report(bundle, document, steps, table)
+    whole = make_report(bundle, _read(bench) if shown["measured"] else None, steps, table)
     for form in FORMATS:
         try:
             (folder / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
         except ConfigError as error:  # the page needs an extra that the base install leaves out; the other formats do not
             progress.warn(str(error))
-    return folder / "report.html"
+    write_json(folder / SHOWN, shown)
+    return page
 
 
 def _measured(bench: Path) -> str | None:
     """The digest of the manifest that a bench document was taken of."""
+    return (_read(bench) or {}).get("bundle_sha256")
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """A JSON document; None where there is none, or one of an interrupted run: it is written again."""
     try:
-        digest: str = json.loads(bench.read_text(encoding="utf-8"))["bundle_sha256"]
-    except (OSError, ValueError, KeyError):  # none, or one of an interrupted run: it is taken again
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    return digest
+    return document
 
 
 def _print_lines(document: dict[str, Any]) -> None:

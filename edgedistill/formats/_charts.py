@@ -14,7 +14,9 @@ from edgedistill.formats._text import provenance, quantity
 from edgedistill.spec import Curve, Measurement, Report
 
 MOST_DOTS = 240  # a row of more is drawn by as many of its order statistics, ends included
-CANDIDATES = "Open circles are candidates that were not shipped, scored on the validation rows."
+CANDIDATES = (
+    "Open circles are candidates that were not shipped, scored on the validation rows; the line joins what nothing else beats (Pareto front)."
+)
 GOLDEN = 0.618034  # multiples of it, modulo 1, spread dots evenly and reproducibly
 LINES = ("-", "--", ":", "-.")
 TRAINING_COLOURS = {"teach": "teacher", "control": "control"}
@@ -39,7 +41,7 @@ def _size(report: Report) -> Chart:
     title, points = f"Size and {report.metric}", _scatter.sizes(report)
     if not points:
         return Chart(title=title, svg="", caption="The report names no model.")
-    drawn = _scatter.draw(points, "size", "size in MB (log)", "MB", report.metric)
+    drawn = _scatter.draw(points, "size", "size in MB (log)", "MB", report.metric, higher=report.higher_is_better)
     return Chart(title=title, svg=drawn, caption=f"{_better(report)} Bars are 95 % intervals. {CANDIDATES}")
 
 
@@ -51,7 +53,7 @@ def _latency(report: Report) -> Chart:
     title, points = f"Latency and {report.metric}", _scatter.latencies(report)
     if not points:
         return Chart(title=title, svg="", caption=f"No model has the {RUNS_NEEDED[50]} measured runs that a median latency needs.")
-    drawn = _scatter.draw(points, "latency", "median latency in ms (log)", "ms", report.metric)
+    drawn = _scatter.draw(points, "latency", "median latency in ms (log)", "ms", report.metric, higher=report.higher_is_better)
     left_out = sorted({one.label for one in _scatter.sizes(report)} - {one.label for one in points})
     missing = f" Not measured: {', '.join(left_out)}." if left_out else ""
     return Chart(title=title, svg=drawn, caption=f"{_better(report)} {CANDIDATES} Their latency is the student's × their ratio.{missing}")

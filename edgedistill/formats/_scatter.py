@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, isfinite, radians, sin
 from typing import Any
@@ -45,8 +46,17 @@ def latencies(report: Report) -> tuple[Point, ...]:
     return _points(report, {name: value for name, value in medians.items() if value is not None}, scaled)
 
 
-def draw(points: tuple[Point, ...], name: str, axis: str, unit: str, metric: str) -> str:
-    """The points as an SVG chart."""
+def front(points: Sequence[Point], *, higher: bool) -> tuple[Point, ...]:
+    """The Pareto front, cheapest first: nothing is as cheap and better, or as good and cheaper."""
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda one: (one.cost, -one.score if higher else one.score)):
+        if not kept or (point.score > kept[-1].score if higher else point.score < kept[-1].score):
+            kept.append(point)
+    return tuple(kept)
+
+
+def draw(points: tuple[Point, ...], name: str, axis: str, unit: str, metric: str, *, higher: bool = True) -> str:
+    """The points as an SVG chart, with the line of those that no other one beats."""
     figure, plot = _svg.axes()
     costs = [point.cost for point in points]
     room = max(1.5, (max(costs) / min(costs)) ** 0.2)  # beside the outermost points, for their labels
@@ -55,6 +65,8 @@ def draw(points: tuple[Point, ...], name: str, axis: str, unit: str, metric: str
     plot.set_ylim(lowest, highest)
     plot.yaxis.set_major_locator(MaxNLocator(6))
     plot.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.6g} %" if is_share(metric) else f"{value:.6g}")
+    best = front(points, higher=higher)
+    plot.step([one.cost for one in best], [one.score for one in best], where="post", color=_svg.INK, alpha=0.3, linewidth=1, zorder=1)
     for point in points:
         _mark(plot, point)
     _label(plot, points)
