@@ -17,14 +17,17 @@ def build(recipe: str | None = None, *, target: str, settings: Sequence[str] = (
 
     Raises ConfigError, StageError or GateError (the bundle is kept) as `edgedistill build` does.
     """
-    from edgedistill import config, pipeline
+    from edgedistill import config, pipeline, profiles
     from edgedistill.bundle.reader import open_bundle
     from edgedistill.cache import Store
-    from edgedistill.progress import drawn
+    from edgedistill.progress import Progress, drawn
 
     loaded, base = config.load_recipe(recipe, settings)
+    profile = profiles.load_target(target)
     with drawn() as tell:
-        done = pipeline.build(loaded, [config.load_target(target)], base, Store(store), tell)
+        if warning := profiles.warning(profile):
+            Progress(tell, "build").warn(warning)
+        done = pipeline.build(loaded, [profile], base, Store(store), tell)
     pipeline.hold_gates(done)
     return next(open_bundle(one.bundle) for one in done if isinstance(one, pipeline.Done))
 

@@ -169,6 +169,32 @@ def doctor(as_json: Json = False) -> None:
     face.doctor(as_json=as_json)
 
 
+@app.command()
+def targets(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="`show NAME` prints one, `check FILE…` validates your own; without words all are listed.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the device profiles, show one, or check your own."""
+    from edgedistill.faces import targets as face
+
+    face.run(words or [], as_json=as_json)
+
+
+@app.command()
+def explain(
+    target: Annotated[str, typer.Argument(help="A target's name, or the path of a profile.")],
+    scheme: Annotated[str, typer.Argument(help="A quantisation scheme, such as int8-static-u8s8.")],
+    as_json: Json = False,
+) -> None:
+    """Say whether a target takes a quantisation scheme, why, and on whose word."""
+    from edgedistill.faces import targets as face
+
+    face.explain(target, scheme, as_json=as_json)
+
+
 def _lister(family: str, text: str) -> None:
     def listing(
         show: Annotated[list[str] | None, typer.Argument(help="`show NAME` prints one; without it all are listed.", show_default=False)] = None,
@@ -181,7 +207,6 @@ def _lister(family: str, text: str) -> None:
     app.command(name=family, help=text)(listing)
 
 
-_lister("targets", "List the device profiles, or show one.")
 _lister("tasks", "List the tasks, or show one.")
 _lister("losses", "List the distillation losses, or show one.")
 _lister("students", "List the ways to make a student, or show one.")

@@ -1,4 +1,4 @@
-"""targets, tasks, losses, recipes, doctor, cache ls and verify: what there is."""
+"""tasks, losses, students, recipes, doctor, cache ls and verify: what there is."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgedistill import config, plugins
+from edgedistill import plugins
 from edgedistill.cache import Store
 from edgedistill.devices import local
 from edgedistill.errors import ConfigError, IntegrityError
 from edgedistill.faces import print_json
-from edgedistill.spec import Target, plain
 
 BASE = ("numpy", "onnxruntime", "tokenizers", "pydantic", "rich", "typer", "filelock")
 BUILD = ("torch", "transformers", "accelerate", "datasets", "onnx", "pyarrow", "safetensors", "scikit-learn", "scipy", "sympy")
@@ -46,13 +45,10 @@ def _list_all(family: str, as_json: bool) -> None:
 
 
 def _names(family: str) -> list[str]:
-    return list(plugins.data_files(family)) if family in ("targets", "recipes") else plugins.names(family)
+    return list(plugins.data_files(family)) if family == "recipes" else plugins.names(family)
 
 
 def _summary(family: str, name: str) -> str:
-    if family == "targets":
-        target = config.load_target(name)
-        return f"{target.summary} ({target.status})"
     if family == "recipes":
         return plugins.data_file("recipes", name).read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
     return _docstring(family, name).splitlines()[0]
@@ -65,13 +61,6 @@ def _docstring(family: str, name: str) -> str:
 
 
 def _show_one(family: str, name: str, as_json: bool) -> None:
-    if family == "targets":
-        target = config.load_target(name)
-        if as_json:
-            print_json({"schema": "edgedistill.target/1", **plain(target)})
-        else:
-            _print_target(target)
-        return
     if family == "recipes":
         text = plugins.data_file("recipes", name).read_text(encoding="utf-8")
         document: dict[str, Any] = {"schema": "edgedistill.recipe/1", **tomllib.loads(text)}
@@ -92,23 +81,6 @@ def _reading(name: str) -> str:
     columns = ", ".join(f'{role} = "{column}"' for role, column in task.COLUMNS.items())
     better = "more" if task.HIGHER else "less"
     return f"\n\ncolumns   {columns}\nscore     {task.METRIC}; {better} is better\npredict   edgedistill predict BUNDLE {task.SHOWN}"
-
-
-def _print_target(target: Target) -> None:
-    print(f"{target.name} — {target.summary} ({target.status})")
-    features = target.platform
-    print(f"\nplatform\n  {features.os} {features.abi} ({features.arch})")
-    print(f"  requires {', '.join(features.requires) or 'nothing special'}; prefers {', '.join(features.prefers) or 'nothing'}")
-    for title, group in (("runtime", target.runtime), ("budget", target.budget), ("parity", target.parity)):
-        print(f"\n{title}")
-        for name, fact in plain(group).items():
-            note = f" — {fact['note']}" if fact["note"] else ""
-            print(f"  {name:16} {fact['value']}{note}\n  {'':16} source: {fact['source']}")
-    print("\nquantisation, in the order in which it is tried")
-    for allowed in target.quantization.allowed:
-        print(f"  + {allowed.scheme}{f' — {allowed.note}' if allowed.note else ''}\n      source: {allowed.source}")
-    for forbidden in target.quantization.forbidden:
-        print(f"  − {forbidden.scheme}: forbidden, {forbidden.why}\n      source: {forbidden.source}")
 
 
 def doctor(*, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def explain(target: Target, scheme: str) -> Explanation:
     allowed = target.quantization.allowed
     for rank, entry in enumerate(allowed, 1):
         if entry.scheme == scheme:
-            why = f"tried {rank} of {len(allowed)} where nothing can be measured"
+            why = f"number {rank} of the {len(allowed)} that a build tries, best first"
             return Explanation(target=target.name, scheme=scheme, verdict="allowed", why=why, rank=rank, note=entry.note, source=entry.source)
     for refused in target.quantization.forbidden:
         if refused.scheme == scheme:
@@ -136,19 +136,17 @@ def _one_each(faults: Iterable[Fault]) -> list[Fault]:
 
 
 def _placed(fault: Fault, own: Document, file: Path, base: Document, base_file: Path) -> Fault:
-    """The fault with the file that it is in: the base's where the profile says nothing of that place."""
-    parts = fault.where.split(".")
-    holder = base_file if _reach(base, parts) > _reach(own, parts) else file
+    """The fault with the file that it is in."""
+    holder = base_file if _is_inherited(own, base, fault.where.split(".")) else file
     return Fault(f"{holder}: {fault.where}", fault.what, fault.hint)
 
 
-def _reach(document: Any, parts: Sequence[str]) -> int:
-    """How many parts of a dotted place a document has."""
-    for count, part in enumerate(parts):
-        if isinstance(document, list) and part.isdigit() and int(part) < len(document):
-            document = document[int(part)]
-        elif isinstance(document, Mapping) and part in document:
-            document = document[part]
-        else:
-            return count
-    return len(parts)
+def _is_inherited(own: Any, base: Any, place: Sequence[str]) -> bool:
+    """Whether what stands at a place is the base's: merged tables go on, lists and facts were replaced whole."""
+    for part in place:
+        if not isinstance(own, dict) or not isinstance(base, dict) or "value" in {*own, *base}:
+            return False
+        if part not in own:
+            return part in base
+        own, base = own[part], base.get(part)
+    return False

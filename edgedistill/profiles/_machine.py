@@ -22,15 +22,18 @@ def is_this_machine(target: Target, cpuinfo: Path = CPUINFO) -> bool:
     if here != (target.platform.os, target.platform.arch) or target.runtime.provider.value != MEASURED_WITH:
         return False
     try:
-        features = cpu_features(cpuinfo.read_text(encoding="utf-8", errors="replace"))
+        every, some = cpu_features(cpuinfo.read_text(encoding="utf-8", errors="replace"))
     except OSError:  # no /proc here
         return not target.platform.requires and not target.platform.lacks
-    return features.issuperset(target.platform.requires) and features.isdisjoint(target.platform.lacks)
+    return every.issuperset(target.platform.requires) and some.isdisjoint(target.platform.lacks)
 
 
-def cpu_features(cpuinfo: str) -> frozenset[str]:
-    """The feature bits that every core has, from the text of /proc/cpuinfo; 64-bit ARM calls NEON asimd."""
+def cpu_features(cpuinfo: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The feature bits that every core has and those that any has, from the text of /proc/cpuinfo; 64-bit ARM calls NEON asimd."""
     lines = [line.partition(":") for line in cpuinfo.splitlines()]
-    cores = [frozenset(words.split()) for key, _, words in lines if key.strip().lower() in ("flags", "features")]
-    shared = frozenset.intersection(*cores) if cores else frozenset()
-    return shared | {"neon"} if "asimd" in shared else shared
+    cores = [_named(words.split()) for key, _, words in lines if key.strip().lower() in ("flags", "features")]
+    return (frozenset.intersection(*cores), frozenset.union(*cores)) if cores else (frozenset(), frozenset())
+
+
+def _named(features: list[str]) -> frozenset[str]:
+    return frozenset([*features, "neon"] if "asimd" in features else features)
