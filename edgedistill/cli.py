@@ -51,6 +51,7 @@ def build(
     settings: Settings = None,
     store: StoreDir = STORE,
     as_json: Json = False,
+    scheme: Annotated[str | None, typer.Option(help="Ship this quantisation scheme or none.", show_default=False)] = None,
     bench: Annotated[bool, typer.Option(help="Measure the bundle beside its teacher and write the report.")] = True,
     track: Annotated[
         list[str] | None,
@@ -60,7 +61,7 @@ def build(
     """Build a verified bundle for each target, from the recipe to the report."""
     from edgedistill.faces import build as face
 
-    face.run(recipe, target, settings or [], store, as_json=as_json, bench=bench, trackers=track or [])
+    face.run(recipe, target, settings or [], store, as_json=as_json, bench=bench, trackers=track or [], scheme=scheme)
 
 
 @app.command()

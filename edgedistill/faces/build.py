@@ -33,9 +33,10 @@ def run(
     as_json: bool,
     bench: bool,
     trackers: Sequence[str] = (),
+    scheme: str | None = None,
 ) -> None:
     """Build, measure, report, print; raises GateError at the end when a gate does not hold."""
-    recipe, base, targets = _load(recipe_name, target_names, settings)
+    recipe, base, targets = _load(recipe_name, target_names, settings, scheme)
     store = Store(store_dir)
     with tracked(trackers, recipe.name, store_dir / "tracking") as hears, drawn() as draws:
         tell = both(draws, hears)
@@ -77,8 +78,10 @@ def collect(recipe_name: str | None, target_names: Sequence[str], settings: Sequ
     print(f"removed {count} steps, {size / 1e6:.1f} MB; kept what {recipe.name} needs for {', '.join(target.name for target in targets)}")
 
 
-def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str]) -> tuple[Recipe, Path, list[Target]]:
-    """The recipe and the targets, with the faults of all of them at once."""
+def _load(
+    recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], scheme: str | None = None
+) -> tuple[Recipe, Path, list[Target]]:
+    """The recipe and the targets, for one scheme alone where it is named, with the faults of all of them at once."""
     faults: list[Fault] = []
     if recipe_name is None:
         print(f"recipe: {config.recipe_file(None)}", file=sys.stderr)
@@ -89,7 +92,8 @@ def _load(recipe_name: str | None, target_names: Sequence[str], settings: Sequen
     targets = []
     for name in profiles.chosen(target_names):
         try:
-            targets.append(profiles.load_target(name))
+            target = profiles.load_target(name)
+            targets.append(profiles.only(target, scheme) if scheme else target)
         except ConfigError as error:
             faults += error.faults
     if not target_names:

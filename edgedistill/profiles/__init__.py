@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from edgedistill.profiles._faults import faults_of
 from edgedistill.profiles._machine import cpu_features, is_this_machine
 from edgedistill.spec import Target
 
-__all__ = ["EVERY", "Explanation", "chosen", "cpu_features", "explain", "is_this_machine", "load_target", "warning"]
+__all__ = ["EVERY", "Explanation", "chosen", "cpu_features", "explain", "is_this_machine", "load_target", "only", "warning"]
 Document = dict[str, Any]
 EVERY = "all"  # the name that stands for every shipped profile
 VALUE = re.compile(r"(?P<fact>.+)\.value(\.\d+)?")
@@ -73,6 +73,18 @@ def explain(target: Target, scheme: str) -> Explanation:
             return Explanation(target=target.name, scheme=scheme, verdict="forbidden", why=refused.why, source=refused.source)
     why = "no source of this profile speaks for it or against it; a build does not try it"
     return Explanation(target=target.name, scheme=scheme, verdict="not listed", why=why, note=f"tried are {', '.join(one.scheme for one in allowed)}")
+
+
+def only(target: Target, scheme: str) -> Target:
+    """The target with one scheme allowed. Raises ConfigError, with the profile's reason and source, when it does not allow it."""
+    found = explain(target, scheme)
+    if found.verdict == "forbidden":
+        raise ConfigError([Fault(f"{target.name}: quantization.forbidden", f"'{scheme}' is forbidden: {found.why}", found.source)])
+    if found.verdict != "allowed":
+        known = ", ".join(one.scheme for one in target.quantization.allowed)
+        raise ConfigError([Fault(f"{target.name}: quantization.allowed", f"'{scheme}' is not listed", f"listed: {known}")])
+    allowed = tuple(one for one in target.quantization.allowed if one.scheme == scheme)
+    return replace(target, quantization=replace(target.quantization, allowed=allowed))
 
 
 def _base(file: Path, own: Document) -> tuple[Path, Document]:
