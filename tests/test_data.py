@@ -321,6 +321,20 @@ def test_classes_become_names_when_datasets_wrote_the_file(tmp_path: Path) -> No
 
 
 @needs_datasets
+def test_tags_become_names_when_datasets_wrote_numbers_in_lists(tmp_path: Path) -> None:
+    import datasets
+
+    tags = datasets.ClassLabel(names=["O", "B-PER"])
+    features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), "tags": datasets.Sequence(tags)})
+    whole = datasets.Dataset.from_dict({"tokens": [["Ann", "ran"]], "tags": [[1, 0]]}, features=features)
+    whole.save_to_disk(tmp_path / "saved")
+    whole.to_parquet(tmp_path / "a.parquet")
+    expected = [(1, {"tokens": '["Ann", "ran"]', "tags": '["B-PER", "O"]'})]
+    assert rows(tmp_path / "saved") == expected
+    assert rows(tmp_path / "a.parquet") == expected
+
+
+@needs_datasets
 def test_saved_picks_the_split_when_it_is_a_dictionary(tmp_path: Path) -> None:
     import datasets
 

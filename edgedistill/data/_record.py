@@ -72,12 +72,23 @@ def string(value: object) -> str:
 
 
 def named(value: object, names: Sequence[str]) -> str:
-    """The name of a class number; nothing for -1, which `datasets` writes for hidden labels. Raises ValueError beyond the last class."""
+    """The name of a class number, or of each in a list; nothing for -1, which `datasets` writes for hidden labels.
+
+    Raises ValueError beyond the last class.
+    """
+    if isinstance(value, list):
+        return string([named(one, names) for one in value])
     if not isinstance(value, int):
         return string(value)
     if value >= len(names):
         raise ValueError(f"class number {value}, but only {len(names)} classes have names")
     return names[value] if value >= 0 else ""
+
+
+def class_names(features: Mapping[str, object]) -> dict[str, Sequence[str]]:
+    """The names of the classes, by column, of the features of `datasets`: of class numbers, alone or in lists such as a sentence's tags."""
+    inner = {column: getattr(feature, "feature", feature) for column, feature in features.items()}
+    return {column: feature.names for column, feature in inner.items() if type(feature).__name__ == "ClassLabel"}  # type: ignore[attr-defined]
 
 
 def heavy(module: str, why: str) -> ModuleType:

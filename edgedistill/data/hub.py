@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgedistill.data._record import Record, heavy, typed
+from edgedistill.data._record import Record, class_names, heavy, typed
 from edgedistill.errors import ConfigError
 
 EXTENSIONS = ()  # `hub:OWNER/NAME` has none
@@ -26,7 +26,7 @@ def records(path: Path | str, split: str) -> Iterator[Record]:
     try:
         stream = datasets.load_dataset(name, revision=revision, split=split, streaming=True)
         features = stream.features or {}
-        classes = {column: kind.names for column, kind in features.items() if type(kind).__name__ == "ClassLabel"}
+        classes = class_names(features)
         for column in [column for column, kind in features.items() if type(kind).__name__ == "Image"]:
             stream = stream.cast_column(column, datasets.Image(decode=False))  # bytes as they lie: decoding is the task's
         for number, row in enumerate(stream, start=1):

@@ -37,4 +37,5 @@ def _classes(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Names of the classes, by column, as `datasets` leaves them in the schema. Other writers leave none."""
     written: Any = json.loads(metadata.get(b"huggingface", b"{}"))
     features: dict[str, Any] = written.get("info", {}).get("features", {})
-    return {column: feature["names"] for column, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"}
+    inner = {column: feature.get("feature", feature) for column, feature in features.items() if isinstance(feature, dict)}
+    return {column: feature["names"] for column, feature in inner.items() if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgedistill.data._record import Record, heavy, shown, typed
+from edgedistill.data._record import Record, class_names, heavy, shown, typed
 from edgedistill.errors import ConfigError, DataError, Fault, nearest
 
 EXTENSIONS = ()  # a folder has none
@@ -28,7 +28,7 @@ def recognises(path: Path) -> bool:
 def records(path: Path, split: str) -> Iterator[Record]:
     """Each row of the split; a folder that is no dictionary of splits has one."""
     chosen = _chosen(path, split)
-    classes = {column: feature.names for column, feature in chosen.features.items() if type(feature).__name__ == "ClassLabel"}
+    classes = class_names(chosen.features)
     number = 0
     try:
         for table in chosen.with_format("arrow").iter(BATCH):  # arrow: values as they lie, no image or audio is decoded
