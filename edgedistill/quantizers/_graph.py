@@ -26,6 +26,7 @@ class Graph:
         self.model = onnx.load(str(model)) if isinstance(model, Path) else model
         self.constants: dict[str, Any] = self._lifted()
         self.shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # constants made once for all their readers
+        self.symmetric = False  # whether signed weights must do without a zero point, as accelerators ask
         names: set[str] = set()
         for index, node in enumerate(self.nodes):
             node.name = self.fresh(node.name or f"{node.op_type}_{index}", names)
@@ -37,7 +38,7 @@ class Graph:
         found = Graph.__new__(Graph)
         found.model = onnx.ModelProto()
         found.model.CopyFrom(self.model)
-        found.constants, found.shared = self.constants, self.shared
+        found.constants, found.shared, found.symmetric = self.constants, self.shared, self.symmetric
         return found
 
     @property
@@ -85,7 +86,7 @@ class Graph:
         import onnx
 
         name = self.fresh(name, self.constants)
-        self.constants[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+        self.constants[name] = onnx.numpy_helper.from_array(np.array(value, order="C"), name)
         return name
 
     def int4(self, name: str, value: NDArray[np.int8]) -> str:

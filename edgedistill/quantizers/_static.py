@@ -1,7 +1,7 @@
 """Static int8: quantise and dequantise around the operators, with ranges from calibration; ONNX Runtime fuses them into integer kernels.
 
 A MatMul reads integers and hands out fp32, so that bias, residuals and norms lose nothing; what lies between convolutions stays integer.
-Unsigned activations have their zero point where the range asks for it; signed ones are symmetric, as TensorRT demands and ARM's kernels like.
+Zero points of activations are where their range asks for them; accelerators get symmetric ones where activations are signed, as TensorRT demands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgedistill.quantizers import _parts
 from edgedistill.quantizers._calibration import Ranges
 from edgedistill.quantizers._dynamic import look_up
 from edgedistill.quantizers._graph import Graph, make
-from edgedistill.quantizers._weights import TINY, matrix
+from edgedistill.quantizers._weights import TINY, TYPES, matrix
 from edgedistill.schemes import Scheme
 
 BETWEEN = ("Add", "AveragePool", "Concat", "GlobalAveragePool", "Relu", "Clip")  # computed in integers between convolutions
@@ -56,6 +56,7 @@ class _Static:
         kinds = {node.name: node.op_type for node in graph.nodes}
         pictures = _between(graph) | {name for name in self.weights if kinds[name] == "Conv"}
         self.pictures = pictures if any(kinds[name] == "Conv" for name in pictures) else set()
+        self.symmetric = graph.symmetric and scheme.activations == "s8"
         self.makers = graph.makers()
         self.sources = {node.name: node.input[0] for node in graph.nodes if node.input}
         self.whole = self._whole()
@@ -64,6 +65,10 @@ class _Static:
     def run(self) -> None:
         """Rewrite it."""
         self.graph.rewrite(self._change)
+        products = {node.output[0] for node in self.graph.nodes if node.op_type == "MatMul" and node.name in self.weights}
+        for node in self.graph.nodes:
+            if node.op_type == "Add" and products & set(node.input):
+                node.op_type = "Sum"  # ONNX Runtime would make the pair one Gemm, for which it has no integer kernel without integers behind it
 
     def _change(self, node: Any) -> list[Any] | None:
         if node.name in self.weights and node.op_type == "Gather":
@@ -97,7 +102,7 @@ class _Static:
             if node.name in self.pictures:
                 after = readers.get(node.output[0], [])
                 alone = len(after) == 1 and node.output[0] not in self.graph.outputs
-                clipped = alone and after[0].op_type in AFTER and after[0].name in self.pictures and self.scheme.activations == "u8"
+                clipped = alone and after[0].op_type in AFTER and after[0].name in self.pictures and not self.symmetric
                 found |= set() if clipped else {node.output[0]}
         return found
 
@@ -129,7 +134,7 @@ class _Static:
             return self._parameters(self.sources[maker.name], kind)
         key = ("activation", name, kind, self.scheme.calibration)
         if key not in self.graph.shared:
-            scale, zero = parameters(*self.ranges[name], kind)
+            scale, zero = parameters(*self.ranges[name], kind, symmetric=kind == "s8" and self.graph.symmetric)
             self.graph.shared[key] = (self.graph.constant(f"{name}_scale", scale), self.graph.constant(f"{name}_zero", zero))
         return self.graph.shared[key]
 
@@ -153,15 +158,16 @@ class _Static:
         return [make("DequantizeLinear", names, [node.input[2]], f"{node.name}/bias", **by_channel)]
 
 
-def parameters(low: float, high: float, kind: str) -> tuple[Any, Any]:
+def parameters(low: float, high: float, kind: str, *, symmetric: bool) -> tuple[Any, Any]:
     """Scale and zero point of a range that includes 0.
 
-    u8: scale = (high − low) / 255, zero = round(−low / scale)      s8: scale = max(−low, high) / 127, zero = 0
+    scale = (high − low) / 255, zero = least − low / scale;      symmetric: scale = max(−low, high) / 127, zero = 0
     """
-    if kind == "s8":
+    if symmetric:
         return np.array(max(-low, high, TINY) / 127, np.float32), np.array(0, np.int8)
-    scale = max((high - low) / 255, TINY)
-    return np.array(scale, np.float32), np.array(np.clip(np.rint(-low / scale), 0, 255), np.uint8)
+    least, most, dtype = TYPES[kind, False]
+    scale = max((high - low) / (most - least), TINY)
+    return np.array(scale, np.float32), np.array(np.clip(np.rint(least - low / scale), least, most), dtype)
 
 
 def two_sided(graph: Graph, node: Any) -> bool:

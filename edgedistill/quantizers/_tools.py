@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgedistill.quantizers import Feeds, Source, _parts
 from edgedistill.quantizers._graph import Graph
+
+HOPELESS, MASKED = -1e4, -100.0
 
 
 def half(source: Source, out: Path) -> None:
@@ -26,18 +31,31 @@ def sixteen(source: Source, out: Path) -> None:
     """Every operator between Q/DQ pairs of com.microsoft, activations in 16 bits, weights and tables in 8."""
     from onnxruntime.quantization import QuantType, quantize
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     graph = Graph(source.plain)
+    _soften(graph)
     tables = {node.input[0] for node in graph.nodes if node.op_type == "Gather" and node.name in _parts.weighted(graph)}
-    with _quiet():
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        plain = str(Path(folder) / "plain.onnx")
+        graph.save(Path(plain))
+        quant_pre_process(plain, plain, skip_optimization=True, skip_symbolic_shape=True)  # the tool wants to know every type
         config = get_qnn_qdq_config(
-            str(source.plain),
+            plain,
             _Reader(source.calibration()),
             activation_type=QuantType.QUInt16,
             weight_type=QuantType.QUInt8,
             init_overrides={table: [{"quant_type": QuantType.QUInt8}] for table in tables},
         )
-        quantize(str(source.plain), str(out), config)
+        quantize(plain, str(out), config)
+
+
+def _soften(graph: Graph) -> None:
+    """Masks of −3 · 10³⁸ become −100: nothing is left of e⁻¹⁰⁰, and 16 bits from there to the scores are fine enough to tell them apart."""
+    for name in list(graph.constants):
+        if graph.is_float(name) and (values := graph.array(name)).size and values.min() < HOPELESS:
+            graph.constants.pop(name)
+            graph.constant(name, np.maximum(values, np.float32(MASKED)))
 
 
 class _Reader:

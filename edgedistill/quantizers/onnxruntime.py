@@ -65,7 +65,9 @@ def _four(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
 def _integers(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
     """Dynamic or static int8; mixed where it is asked for."""
     static = scheme.base.startswith("int8-static")
-    graph = _parts.load(source.plain if static and _one_shape(source.plain) else source.fused)
+    accelerator = static and _one_shape(source.plain)
+    graph = _parts.load(source.plain if accelerator else source.fused)
+    graph.symmetric = accelerator
     operators = _static.operators(graph) if static else _dynamic.operators(graph)
     quantize = _with_ranges(graph, scheme, source) if static else lambda copy, kept: _dynamic.quantize(copy, scheme, kept)
 
