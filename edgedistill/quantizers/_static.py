@@ -84,6 +84,10 @@ class _Static:
 
     def _picture(self, node: Any) -> list[Any]:
         """A node that reads integers and hands out integers, to whoever reads it."""
+        maker = self.makers.get(node.input[0])
+        if node.op_type in AFTER and node.input[0] not in self.whole and maker is not None and maker.name in self.pictures:
+            kind = self.scheme.activations  # integers saturate where the range ends: nothing is left to clip
+            return self._pair(node.input[0], node.output[0], *self._parameters(node.output[0], kind))
         found = self._read(node, range(len(node.input)) if node.op_type in ("Add", "Concat") else [0])
         if node.op_type == "Conv":
             found += self._weight(node, axis=0) + self._bias(node)
@@ -112,8 +116,7 @@ class _Static:
         kind = kind or self.scheme.activations
         for index in operands:
             name = node.input[index]
-            maker = self.makers.get(name)
-            if name in self.whole or (node.op_type in AFTER and maker is not None and maker.name in self.pictures):  # its maker saw to it
+            if name in self.whole:
                 continue
             if (name, kind) not in self.pairs:
                 self.pairs[name, kind] = f"{name}_{kind}"
