@@ -11,7 +11,7 @@ that integer operators do), `calibration` (how activations' ranges were found).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +31,7 @@ class Source:
     the same file. `weights` is the folder of the torch model behind them, None for a model that came as ONNX. `calibration()` starts over at
     the first batch of inputs; `sizes` gives the graph's dynamic dimensions, by name, a size to count operations at. `divergence(file)` is how
     far a candidate's answers are from fp32's, 0 for equal, and `holds(file)` whether it could be shipped: both on rows that did not calibrate,
-    for schemes that choose by measuring.
+    for schemes that choose by measuring. `memory` is an engine's own between one scheme and the next: what takes long to find, such as ranges.
     """
 
     plain: Path
@@ -41,6 +41,7 @@ class Source:
     sizes: Mapping[str, int]
     divergence: Callable[[Path], float]
     holds: Callable[[Path], bool]
+    memory: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def engine_of(scheme: str) -> ModuleType | None:

@@ -1,91 +1,117 @@
-"""Quantisation with ONNX Runtime's own tools: fp32 as it is, dynamic int8, static int8 as QDQ.
+"""Quantisation for ONNX Runtime: every scheme but those of torch.
 
-Dynamic int8 quantises the embeddings too (`Gather`): leaving them out keeps most of a small student's bytes in
-fp32. QOperator S8S8 is not offered: on x86 it was measured 50 to 115 times slower than QDQ (microsoft/onnxruntime, quantize.py warns).
+    fp32, fp16                   the fused graph
+    int8-dynamic, int4-weights   the fused graph taken apart where weights hide in fused operators (`_parts`)
+    int8-static                  the same; the plain graph where it has one shape, for then it is an accelerator's, which knows no fused operators
+    int16-static                 the plain graph
+
+Dynamic int8 and 4 bits take the embeddings along: leaving them out keeps most of a small student's bytes in fp32. QOperator S8S8 is not made:
+on x86 it was measured 50 to 115 times slower than QDQ (microsoft/onnxruntime, quantize.py warns).
 """
 
 from __future__ import annotations
 
-import logging
-import shutil
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgedistill.quantizers import Feeds, Source
-from edgedistill.schemes import parse
+from edgedistill.quantizers import Source, _calibration, _dynamic, _four_bit, _macs, _mixed, _parts, _static, _tools
+from edgedistill.quantizers._graph import Graph
+from edgedistill.schemes import REFUSED, Scheme, parse
 
-WEIGHTED = ["MatMul", "Gemm", "Attention", "EmbedLayerNormalization", "Gather"]
+TORCH = ("int8-pt2e",)
+LEAST_INTEGER = 0.5  # of the multiply-accumulates; a file with less is not what its name says
 
 
 def makes(scheme: str) -> bool:
     """Whether `make` knows the scheme."""
-    return scheme == "fp32" or parse(scheme).base in ("int8-dynamic", "int8-static-s8s8", "int8-static-u8s8")
+    return parse(scheme).name not in (*TORCH, *REFUSED)
 
 
 def make(scheme: str, source: Source, out: Path) -> dict[str, Any]:
-    """Write the quantised graph; static schemes start from the plain one, the rest from the fused one."""
+    """Write the quantised graph. Raises ValueError when the graph has little that the scheme computes in integers."""
     asked = parse(scheme)
-    if scheme == "fp32":
-        shutil.copyfile(source.fused, out)
-    elif asked.base == "int8-dynamic":
-        _dynamic(source.fused, out, per_channel=asked.per_channel)
-    else:
-        _static(
-            source.plain,
-            out,
-            source.calibration(),
-            activations={"s8": "QInt8", "u8": "QUInt8"}[asked.activations],
-            symmetric=asked.activations == "s8",
-        )
+    facts = _MAKERS.get(asked.base, _integers)(asked, source, out)
+    return facts | {"int8_macs": _macs.integer_share(out, source.sizes)}
+
+
+def _fp32(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
+    Graph(source.fused).save(out)
     return {}
 
 
-def _dynamic(model: Path, out: Path, *, per_channel: bool) -> None:
-    from onnx import TensorProto
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    # fused operators have no shape inference: the default type stands in for it
-    options = {"DefaultTensorType": TensorProto.FLOAT}
-    with _quiet():
-        quantize_dynamic(
-            str(model), str(out), weight_type=QuantType.QInt8, per_channel=per_channel, op_types_to_quantize=WEIGHTED, extra_options=options
-        )
+def _fp16(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
+    _tools.half(source, out)
+    return {}
 
 
-def _static(model: Path, out: Path, calibration: Iterable[Feeds], *, activations: str, symmetric: bool) -> None:
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    with _quiet():
-        quantize_static(
-            str(model),
-            str(out),
-            _Reader(calibration),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType[activations],
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather", "Conv"],
-            extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
-        )
+def _sixteen(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
+    _tools.sixteen(source, out)
+    return {"calibration": "minmax"}
 
 
-class _Reader:
-    """Calibration inputs one by one, as `CalibrationDataReader` hands them out."""
+def _four(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
+    """Tables in four bits; matrices too, or in dynamic int8."""
+    graph = _parts.load(source.fused)
+    _four_bit.tables(graph)
+    if scheme.base == "int4-weights":
+        _four_bit.matrices(graph)
+    else:
+        _dynamic.quantize(graph, scheme)
+    graph.save(out)
+    return {}
 
-    def __init__(self, feeds: Iterable[Feeds]) -> None:
-        self._feeds = iter(feeds)
 
-    def get_next(self) -> dict[str, Any] | None:
-        feed = next(self._feeds, None)
-        return None if feed is None else dict(feed)
+def _integers(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
+    """Dynamic or static int8; mixed where it is asked for."""
+    static = scheme.base.startswith("int8-static")
+    accelerator = static and _one_shape(source.plain)
+    graph = _parts.load(source.plain if accelerator else source.fused)
+    graph.symmetric = accelerator
+    operators = _static.operators(graph) if static else _dynamic.operators(graph)
+    quantize = _with_ranges(graph, scheme, source) if static else lambda copy, kept: _dynamic.quantize(copy, scheme, kept)
+
+    def write(kept: frozenset[str]) -> None:
+        copy = graph.copy()
+        quantize(copy, kept)
+        copy.save(out)
+
+    facts: dict[str, Any] = {"calibration": scheme.calibration} if static else {}
+    if scheme.mixed:
+        facts["kept_fp32"] = _mixed.choose(operators, write, out, source)
+    else:
+        write(frozenset())
+        _is_integer(scheme, source, out)
+    return facts
 
 
-class _quiet:  # noqa: N801  a context manager reads better in lower case
-    """onnxruntime.quantization talks through the root logger, and wrongly here: the models are pre-processed."""
+def _with_ranges(graph: Graph, scheme: Scheme, source: Source) -> Callable[[Graph, frozenset[str]], None]:
+    """Static quantisation with ranges that are found once for a source and a method."""
+    key = ("ranges", scheme.calibration)
+    if key not in source.memory:
+        source.memory[key] = _calibration.ranges(graph, _static.activations(graph), source.calibration, scheme.calibration)
+    return lambda copy, kept: _static.quantize(copy, scheme, source.memory[key], kept)
 
-    def __enter__(self) -> None:
-        logging.disable(logging.WARNING)
 
-    def __exit__(self, *error: object) -> None:
-        logging.disable(logging.NOTSET)
+def _is_integer(scheme: Scheme, source: Source, out: Path) -> None:
+    share = _macs.integer_share(out, source.sizes)
+    if share < LEAST_INTEGER:
+        advice = ": convolutions are for int8-static" if scheme.base.startswith("int8-dynamic") else ""
+        raise ValueError(f"integers would do {share:.1%} of this graph's multiply-accumulates{advice}")
+
+
+def _one_shape(file: Path) -> bool:
+    """Whether every dimension of a graph's inputs is a number."""
+    import onnx
+
+    inputs = onnx.load(str(file), load_external_data=False).graph.input
+    return all(size.HasField("dim_value") for entry in inputs for size in entry.type.tensor_type.shape.dim)
+
+
+_MAKERS: dict[str, Callable[[Scheme, Source, Path], dict[str, Any]]] = {
+    "fp32": _fp32,
+    "fp16": _fp16,
+    "int16-static-u16u8": _sixteen,
+    "int4-weights": _four,
+    "int8-dynamic-int4-embeddings": _four,
+}
