@@ -31,7 +31,8 @@ class Source:
     the same file. `weights` is the folder of the torch model behind them, None for a model that came as ONNX. `calibration()` starts over at
     the first batch of inputs; `sizes` gives the graph's dynamic dimensions, by name, a size to count operations at. `divergence(file)` is how
     far a candidate's answers are from fp32's, 0 for equal, and `holds(file)` whether it could be shipped: both on rows that did not calibrate,
-    for schemes that choose by measuring.
+    for schemes that choose by measuring. `torch_model()` loads what is in `weights`, and `forward(model, inputs)` is what the graph does with it;
+    both are None where `weights` is.
     """
 
     plain: Path
@@ -41,6 +42,8 @@ class Source:
     sizes: Mapping[str, int]
     divergence: Callable[[Path], float]
     holds: Callable[[Path], bool]
+    torch_model: Callable[[], Any] | None = None
+    forward: Callable[[Any, Mapping[str, Any]], Any] | None = None
 
 
 def engine_of(scheme: str) -> ModuleType | None:
