@@ -194,13 +194,14 @@ def _macs(plain: Path, scratch: Path, sizes: Mapping[str, int]) -> dict[str, int
 
     model = onnx.load(str(plain))
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
-    wanted = list(dict.fromkeys(name for node in products for name in (node.input[0], node.output[0])))
-    known = {entry.name for entry in [*model.graph.output, *model.graph.input]} | {tensor.name for tensor in model.graph.initializer}
+    given = [entry.name for entry in model.graph.input]
+    wanted = list(dict.fromkeys(name for node in products for name in (node.input[0], node.output[0]) if name not in given))
+    known = {entry.name for entry in model.graph.output} | {tensor.name for tensor in model.graph.initializer}
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in known)
     onnx.save(model, str(scratch))
     session = runtime.open_session(scratch)
     feeds = {entry.name: _zeros(entry, sizes) for entry in session.get_inputs()}
-    found = dict(zip(wanted, session.run(wanted, feeds), strict=True)) if wanted else {}
+    found = feeds | (dict(zip(wanted, session.run(wanted, feeds), strict=True)) if wanted else {})
     inner = {node.output[0]: (node.input[0], _turns_first(node)) for node in products}
     return {name: int(found[name].size * found[first].shape[0 if turned else -1]) for name, (first, turned) in inner.items()}
 
