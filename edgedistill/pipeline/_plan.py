@@ -95,13 +95,20 @@ def _sources(recipe: Recipe) -> dict[str, str]:
 PLACES = ("source", "model")  # fields that say where something is: what it holds is in the key, where it lies is not
 
 
+LATER = {"quantization_aware": False}  # fields that came after there were stores: unset, they ask for what was always done, by the same key
+
+
 def _keyed(params: Any) -> Any:
-    """Params without paths."""
+    """Params without paths, and without what is unset of later fields."""
     if not isinstance(params, dict):
         return [_keyed(value) for value in params] if isinstance(params, list | tuple) else params
     hidden = PLACES if params.keys() & {"text", "vocabulary", "copies"} else ()
     files = ("test", "validation") if "calibration" in params else ()
-    kept = {name: value if name == "where" else _keyed(value) for name, value in params.items() if name not in hidden}
+    kept = {
+        name: value if name == "where" else _keyed(value)
+        for name, value in params.items()
+        if name not in hidden and (name, value) not in LATER.items()
+    }
     return {name: "file" if name in files and isinstance(value, str) else value for name, value in kept.items()}
 
 

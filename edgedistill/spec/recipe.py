@@ -119,11 +119,13 @@ class Round(Noun):
     """One round of distillation: a weighted mix of losses on a schedule.
 
     `confidence` γ above 0 counts a row (1 − entropy of the teacher's classes ÷ its maximum)^γ in the losses that follow the teacher.
+    `quantization_aware` trains it with the rounding of int8 in weights and activations; what is saved is a plain model whose weights bear it.
     """
 
     losses: Mapping[str, Loss] = field(default_factory=lambda: {"kl": Loss(weight=0.9), "ce": Loss(weight=0.1)})
     schedule: Schedule = field(default_factory=Schedule)
     confidence: float = 0.0
+    quantization_aware: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

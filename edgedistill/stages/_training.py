@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edgedistill.spec import Schedule
 from edgedistill.stages import _quality as quality
 from edgedistill.stages._splits import Split
 from edgedistill.stages._terms import Terms
+from edgedistill.training.fake_quantization import fake_quantized
 from edgedistill.training.loop import Plan, Trained, accelerator, train
 from edgedistill.training.models import accepted, set_dropout
 
@@ -112,8 +114,13 @@ def pad_id(encoder: Any) -> int:
     return next((found for name in ("[PAD]", "<pad>") if (found := encoder.token_to_id(name)) is not None), 0)
 
 
-def fit(model: Any, material: Material, terms: Terms, schedule: Schedule, seed: int, out: Path, progress: Progress) -> Trained:
-    """Train `model` in place; the resume state lies inside `out` until the step is done."""
+def fit(
+    model: Any, material: Material, terms: Terms, schedule: Schedule, seed: int, out: Path, progress: Progress, *, quantization_aware: bool = False
+) -> Trained:
+    """Train `model` in place; the resume state lies inside `out` until the step is done.
+
+    A training that is `quantization_aware` computes its losses and its validation scores on what int8 leaves of the model's numbers.
+    """
     set_dropout(model, schedule.dropout)
     plan = Plan(
         lengths=[sum(len(row) for row in rows) for rows in material.rows],
@@ -126,7 +133,8 @@ def fit(model: Any, material: Material, terms: Terms, schedule: Schedule, seed: 
         seed=seed,
         extras=terms.extras,
     )
-    trained = train(model, plan, out / RESUME, progress)
+    with fake_quantized(model) if quantization_aware else nullcontext():
+        trained = train(model, plan, out / RESUME, progress)
     model.to("cpu").float()
     return trained
 

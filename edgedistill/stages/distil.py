@@ -51,7 +51,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     else:
         material = _round.material(inputs, task, encoder, params.round, params.max_length)
         terms = _round.terms(inputs, task, model, encoder, params.round, material, params.seed)
-    trained = fit(model, material, terms, params.round.schedule, params.seed, out, progress)
+    aware = params.round.quantization_aware
+    trained = fit(model, material, terms, params.round.schedule, params.seed, out, progress, quantization_aware=aware)
     progress.note(f"validation {task.METRIC} {trained.best:.4f} at step {trained.best_step} of {trained.steps}")
     models.save(model, encoder, out, files=models.encoder_files(task, start))
     return {"curves": curves(trained), "left_out": material.left_out}

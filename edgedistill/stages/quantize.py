@@ -71,6 +71,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         sizes={"batch": 1, "sequence": params.max_length},
         divergence=bench.divergence,
         holds=lambda file: not bench(file).problem,
+        torch_model=lambda: models.load_model(bench.task.AUTO_CLASS, inputs["model"].path).eval(),
+        forward=bench.task.forward,
     )
     limits = search.Limits(agreement=params.agreement, bytes=params.model_mb * 1e6)
     clock = search.clock_here([bench.feeds([row]) for row in bench.flat[:TIMED]]) if params.latency_counts else None

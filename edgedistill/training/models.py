@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -94,6 +95,8 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
         raise ConfigError(faults)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    for name in ("torchao", "torch.utils._pytree"):  # transformers imports torchao where it is installed, which warns of what is not on this machine
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         auto = getattr(transformers, auto_class)
         model, loading = surgery.load(auto, folder, attn_implementation="eager", use_safetensors=True, output_loading_info=True, **options)
