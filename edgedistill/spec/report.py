@@ -85,7 +85,7 @@ class Verdict(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Noun):
-    """Everything a person or CI wants to know about one bundle on one device."""
+    """Everything a person or CI wants to know about one bundle on one device. `baseline` is the subject that it is held against."""
 
     name: str
     target: str
@@ -105,3 +105,4 @@ class Report(Noun):
     steps: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, Any]
     higher_is_better: bool = True
+    baseline: str = "teacher"
