@@ -1,4 +1,4 @@
-"""The search for the right quantisation: every scheme that is allowed is made, judged and timed alike; one is kept, and each other one is told why it lost.
+"""The search for the right quantisation: every allowed scheme is made, judged and timed alike; one is kept, each other one told why it lost.
 
     find(wanted, source, judge, limits, clock, scratch, progress) -> Found
 
@@ -45,7 +45,9 @@ class Judged:
 class Judge(Protocol):
     """Holds a file's answers against fp32's, on the first rows or on all of them."""
 
-    def __call__(self, file: Path, first: int | None = None) -> Judged: ...
+    def __call__(self, file: Path, first: int | None = None) -> Judged:
+        """Score, agreement, and why the file cannot be shipped."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

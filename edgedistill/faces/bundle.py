@@ -159,7 +159,9 @@ def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str
 
 def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
     manifest, baseline = bundle.manifest, bundle.baseline
-    print(f"{'':10}{'MB':>8}{manifest['metric']:>10}{'agrees':>9}{'median ms':>11}{f'÷ {baseline}':>11}{'load ms':>9}{'first ms':>10}{'peak MiB':>10}")
+    print(
+        f"{'':10}{'MB':>8}{manifest['metric']:>10}{'agrees':>9}{'median ms':>11}{f'÷ {baseline}':>11}{'load ms':>9}{'first ms':>10}{'peak MiB':>10}"
+    )
     values = {(one["subject"], one["metric"]): statistics.median(one["samples"]) for one in document["measurements"]}
     for name in dict.fromkeys(one["subject"] for one in document["measurements"]):
         ratio = document["ratios"].get(name)

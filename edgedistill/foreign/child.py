@@ -1,6 +1,6 @@
 """The guarded process: limit yourself, do one piece of work, write the answer or the refusal.
 
-    python -m edgedistill.foreign.child JOB.json RESULT.json
+python -m edgedistill.foreign.child JOB.json RESULT.json
 """
 
 from __future__ import annotations

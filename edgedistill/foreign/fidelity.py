@@ -29,7 +29,7 @@ from edgedistill.foreign.samples import Samples
 TOLERANCE = 0.1  # of the typical size of an answer
 KEPT_BYTES = 256 * 2**20  # of the original's answers; more are computed again
 DRAWS = 1000  # of the bootstrap
-FIGURES = ("noise", "signal", "dot", "power", "max_abs", "alike", "place", "finite")
+FIGURES = ("noise", "signal", "dot", "power", "max_abs", "alike", "place", "answer", "finite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ class Fidelity:
     agreement: float
     argmax: bool
     close: float
+    varies: bool
     broken: int
     inputs: int
 
@@ -64,10 +65,9 @@ class Judge:
         """Score, agreement, and why the file cannot be shipped."""
         found = self.compare(file, first)
         self.records[file.stem] = found
-        worst = min(found, key=lambda one: agreement(one))
-        return search.Judged(
-            score=min(one.score for one in found), agreement=agreement(worst), rows=worst.inputs, problem=self._problem(found, agreement(worst), worst)
-        )
+        worst = min(found, key=agreement)
+        least, score = agreement(worst), min(one.score for one in found)
+        return search.Judged(score=score, agreement=least, rows=worst.inputs, problem=self._problem(found, least, worst))
 
     def divergence(self, file: Path) -> float:
         """Σ (y − ŷ)² / Σ y² of the worst output on the first rows."""
@@ -80,7 +80,8 @@ class Judge:
         for fp32, ours in self.pairs(session, first):
             for output, found in zip(rows, map(_figures, fp32, ours), strict=True):
                 output.append(found)
-        return [_fidelity(name, np.array(output), _has_places(self._answer(0)[at])) for at, (name, output) in enumerate(zip(self.names, rows, strict=True))]
+        places = [_has_places(array) for array in self._answer(0)]
+        return [_fidelity(name, np.array(output), found) for name, output, found in zip(self.names, rows, places, strict=True)]
 
     def pairs(self, session: Any, first: int | None) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
         """What the original says of each judging row, and what another session says."""
@@ -92,9 +93,10 @@ class Judge:
         """What the original says of a judging row. Raises ConfigError when that is no number."""
         if at in self.kept:
             return self.kept[at]
-        found = self.session.run(self.names, dict(self.samples.feed(self.samples.judging[at])))
+        found: list[NDArray[Any]] = self.session.run(self.names, dict(self.samples.feed(self.samples.judging[at])))
         if not all(np.isfinite(array.astype(np.float64)).all() for array in found):
-            raise ConfigError(f"the model itself, in fp32, answers NaN or infinity to judging input {at}", hint="give real inputs with --calibration FILE")
+            what = f"the model itself, in fp32, answers NaN or infinity to judging input {at}"
+            raise ConfigError(what, hint="give real inputs with --calibration FILE")
         size = sum(array.nbytes for array in found)
         if size <= self.room:
             self.kept[at], self.room = found, self.room - size
@@ -130,11 +132,13 @@ def _has_places(fp32: NDArray[Any]) -> bool:
 
 
 def _figures(fp32: NDArray[Any], ours: NDArray[Any]) -> tuple[float, ...]:
-    """`FIGURES` of one output for one input; `place` is a digest of what the original decides."""
+    """`FIGURES` of one output for one input; `place` and `answer` are digests of what the original decides and says."""
     if fp32.shape != ours.shape or not np.isfinite(wide := ours.astype(np.float64)).all():
-        return (0.0, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0)
+        return (0.0, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0, 0.0)
     y = fp32.astype(np.float64)
-    places = [array.argmax(_axis(fp32)) if fp32.dtype.kind == "f" else array for array in (y, wide)] if _has_places(fp32) and y.size else [y * 0, y * 0]
+    places = [y * 0, y * 0]
+    if _has_places(fp32) and y.size:
+        places = [array.argmax(_axis(fp32)) if fp32.dtype.kind == "f" else array for array in (y, wide)]
     difference = y - wide
     return (
         float((difference**2).sum()),
@@ -143,7 +147,7 @@ def _figures(fp32: NDArray[Any], ours: NDArray[Any]) -> tuple[float, ...]:
         float((wide**2).sum()),
         float(np.abs(difference).max(initial=0)),
         float((places[0] == places[1]).mean()) if y.size else 1.0,
-        float(hash(places[0].tobytes()) % 2**48),
+        *(float(hash(array.tobytes()) % 2**48) for array in (places[0], fp32)),
         1.0,
     )
 
@@ -170,6 +174,7 @@ def _fidelity(name: str, rows: NDArray[np.float64], places: bool) -> Fidelity:
         agreement=alike if places and decided else min(alike, close) if places else close,
         argmax=places and decided,
         close=close,
+        varies=len(set(column["answer"][whole])) > 1,
         broken=int((~whole).sum()),
         inputs=len(rows),
     )

@@ -38,7 +38,7 @@ class Limits:
     file_bytes: int = 0
 
 
-class Died(StageError):
+class DiedError(StageError):
     """The child ended without an answer; `during` is the last progress that it told."""
 
     def __init__(self, what: str, during: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ Hear = Callable[[Mapping[str, Any]], None]
 def run(work: str, job: Mapping[str, Any], limits: Limits, hear: Hear = lambda event: None) -> dict[str, Any]:
     """The answer of `edgedistill.foreign.WORK` to a job.
 
-    Raises what the child refused (ConfigError, StageError), and Died when it crashed, hung or was stopped by a limit.
+    Raises what the child refused (ConfigError, StageError), and DiedError when it crashed, hung or was stopped by a limit.
     """
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
         files = [Path(folder) / name for name in ("job.json", "result.json")]
@@ -64,7 +64,7 @@ def run(work: str, job: Mapping[str, Any], limits: Limits, hear: Hear = lambda e
             )
             during, late = _attend(process, limits.wall_s, hear)
         if late or process.returncode or not files[1].is_file():
-            raise Died(f"{work}: the guarded process {_end(process.returncode, late, limits)}", during)
+            raise DiedError(f"{work}: the guarded process {_end(process.returncode, late, limits)}", during)
         return _answer(json.loads(files[1].read_text(encoding="utf-8")))
 
 

@@ -126,7 +126,7 @@ class _Tables:
         self.uses: dict[str, list[tuple[Any, int]]] = {}
         for node in graph.node:
             if node.op_type == "Constant":
-                self.constants.update({node.output[0]: one.t for one in node.attribute if one.name == "value" and node.output})
+                self.constants |= {name: one.t for name in node.output for one in node.attribute if one.name == "value"}
             for at, name in enumerate(node.input):
                 self.uses.setdefault(name, []).append((node, at))
         self.values: Callable[[Any], NDArray[Any]] = numpy_helper.to_array

@@ -9,7 +9,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -21,7 +21,7 @@ from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
 from edgedistill.foreign import samples
 from edgedistill.foreign.child import first_line
-from edgedistill.foreign.inputs import DTYPES, SEQUENCES, UNKNOWN, Input, draw, inputs_of
+from edgedistill.foreign.inputs import DTYPES, SEQUENCES, UNKNOWN, Feeds, Input, draw, inputs_of
 
 LARGEST = 2**31 - 1  # bytes of one protobuf message
 EXTERNAL = 1  # TensorProto.DataLocation
@@ -223,17 +223,15 @@ def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[I
     raise ConfigError(what, hint="say the sizes of open dimensions with --shape NAME=1,3,224,224, or give real inputs with --calibration FILE")
 
 
-def _feeds(inputs: Sequence[Input], job: Mapping[str, Any]) -> samples.Feeds:
+def _feeds(inputs: Sequence[Input], job: Mapping[str, Any]) -> Feeds:
     return samples.read(Path(job["calibration"]), inputs)[0] if job["calibration"] else draw(inputs, 0)
 
 
-def _sized(one: Input, feeds: samples.Feeds) -> Input:
-    from dataclasses import replace
-
+def _sized(one: Input, feeds: Feeds) -> Input:
     return replace(one, sizes=tuple(feeds[one.name].shape))
 
 
-def _timed(session: Any, feeds: samples.Feeds) -> float:
+def _timed(session: Any, feeds: Feeds) -> float:
     started = time.perf_counter()
     outputs = session.run(None, dict(feeds))
     if not all(np.isfinite(array.astype(np.float64)).all() for array in outputs):

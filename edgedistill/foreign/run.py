@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from edgedistill.spec import Candidate, Target
 SCHEMA = "edgedistill.quantize/1"  # 1: first
 LEAST_AGREEMENT = 0.99  # whatever the profile says: nobody here knows what the model's errors cost
 SMALL_BYTES = 2 * guard.GIB  # what a guarded process may use, and more only where the file itself is large
-LOOK_S = 45.0
+LOOK_S = 40.0  # a hostile file costs its user less than a minute
 LOOK_BYTES_S = 50e6  # of a large file in a second, for its deadline
 SEARCH_S = 180.0
 SLOW = 20  # times the runs that a search needs: quantised operators may be slower, and machines busy
@@ -148,7 +147,7 @@ def _search(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folde
         try:
             found = guard.run("search", job | {"wanted": left}, _search_limits(asked, facts, wanted), lambda event: tell(Event(**event)))
             return found | {"candidates": _in_order(wanted, found["candidates"], dead)}
-        except guard.Died as death:
+        except guard.DiedError as death:
             scheme = str(death.during.get("note", ""))
             if scheme not in left or len(left) == 1 or len(dead) >= DEATHS:
                 raise

@@ -1,7 +1,7 @@
 """Rows to calibrate with and rows to judge on, never the same: from the user's file, and drawn where it has too few.
 
-    .npz     one array for each input, the first axis counts samples        folder   of such files
-    .npy     one array, for a model of one input                            .jsonl   {"input": [...], ...} a line, or [...] for one input
+.npz     one array for each input, the first axis counts samples        folder   of such files
+.npy     one array, for a model of one input                            .jsonl   {"input": [...], ...} a line, or [...] for one input
 """
 
 from __future__ import annotations

@@ -11,10 +11,11 @@ from edgedistill.foreign.fidelity import decibels
 def usage(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The text."""
     model, original, said = manifest["model"], manifest["original"], manifest["calibration"]["sentence"]
+    how = f"quantised: scheme `{model['scheme']}`" if model["scheme"] != "fp32" else "left in fp32, because no quantised scheme did better"
     notes = "".join(f"- {_line(note)}\n" for note in found["notes"])
     return f"""# {_line(manifest["name"])} for {manifest["target"]}
 
-`{_line(original["file"])}` ({original["bytes"] / 1e6:.2f} MB), quantised: scheme `{model["scheme"]}`, {model["bytes"] / 1e6:.2f} MB.
+`{_line(original["file"])}` ({original["bytes"] / 1e6:.2f} MB), {how}, {model["bytes"] / 1e6:.2f} MB.
 
 **{said[0].upper()}{said[1:]}.** No label was at hand: the numbers compare with the fp32 original, they do not say how good that is.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "bytes": graphs.size(found.file),
         "opset": ready.opset,
         "ir_version": ready.ir_version,
-        "notes": list(ready.notes),
+        "notes": [*ready.notes, *_deaf(judge.records[found.chosen.scheme])],
         "fidelity": [asdict(one) for one in judge.records[found.chosen.scheme]],
         "inputs": [asdict(one) for one in samples.inputs],
         "samples": dict(samples.facts),
@@ -112,6 +112,11 @@ def _off(fp32: NDArray[Any], ours: NDArray[Any]) -> float:
 
 def _with_fidelity(one: Candidate, records: Mapping[str, list[Fidelity]]) -> Candidate:
     return replace(one, facts={**one.facts, "fidelity": [asdict(found) for found in records[one.scheme]]}) if one.scheme in records else one
+
+
+def _deaf(found: Sequence[Fidelity]) -> list[str]:
+    """What must be said of outputs that no judging input changes."""
+    return [f"WEAK: the original's output '{one.output}' is the same for every input: its figures say nothing" for one in found if not one.varies]
 
 
 def _golden(file: Path, samples: Samples, folder: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Point:
 def sizes(report: Report) -> tuple[Point, ...]:
     """Size in MB of all models and candidates."""
     costs = {one.name: one.bytes / 1e6 for one in report.subjects}
-    return _points(report, costs, {one.scheme: one.bytes / 1e6 for one in report.candidates})
+    return _points(report, costs, {one.scheme: one.bytes / 1e6 for one in report.candidates if one.bytes is not None})
 
 
 def latencies(report: Report) -> tuple[Point, ...]:
@@ -80,7 +80,7 @@ def _points(report: Report, costs: dict[str, float], candidate_costs: dict[str, 
     tried = tuple(
         Point(label=one.scheme, cost=candidate_costs[one.scheme], score=one.score)
         for one in report.candidates
-        if one.scheme in candidate_costs and not (one.chosen and bundled)
+        if one.scheme in candidate_costs and one.score is not None and not (one.chosen and bundled)
     )
     return tuple(point for point in (*models, *tried) if point.cost > 0 and isfinite(point.cost) and isfinite(point.score))
 

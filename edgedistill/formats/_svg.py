@@ -12,7 +12,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
-COLOURS = {"teacher": "#4c86d6", "original": "#4c86d6", "student": "#d2691e", "control": "#a56cc1", "bundle": "#179c74"}  # ≥ 3:1 on white and on the dark page
+# at least 3:1 on white and on the dark page
+COLOURS = {"teacher": "#4c86d6", "original": "#4c86d6", "student": "#d2691e", "control": "#a56cc1", "bundle": "#179c74"}
 OTHER = "#8a8f98"
 MARKERS = {"teacher": "s", "original": "s", "student": "o", "control": "^", "bundle": "D"}
 FONT_PT = 9.0

@@ -97,7 +97,9 @@ def candidates(report: Report) -> Table:
     rows = tuple(
         (
             one.scheme,
-            *((megabytes(one.bytes), score(one.score, report.metric), percent(one.agreement)) if one.bytes else (NOT_MADE,) * 3),
+            NOT_MADE if one.bytes is None else megabytes(one.bytes),
+            NOT_MEASURED if one.score is None else score(one.score, report.metric),
+            NOT_MEASURED if one.agreement is None else percent(one.agreement),
             NOT_MEASURED if one.latency_ratio is None else times(one.latency_ratio),
             "✓ chosen" if one.chosen else "not chosen",
             one.reason,
@@ -107,7 +109,15 @@ def candidates(report: Report) -> Table:
     return Table(
         title="Quantisation candidates",
         align="lrrrrll",
-        columns=("scheme", "size", f"validation {report.metric}" if report.baseline == "teacher" else report.metric, "agreement with fp32", "latency ÷ fp32", "outcome", "reason"),
+        columns=(
+            "scheme",
+            "size",
+            f"validation {report.metric}" if report.baseline == "teacher" else report.metric,
+            "agreement with fp32",
+            "latency ÷ fp32",
+            "outcome",
+            "reason",
+        ),
         rows=rows,
         empty="No quantisation scheme was tried.",
         note="Judged against the fp32 student on the validation rows, on the machine that quantised; the models above on the test rows."

@@ -1,4 +1,4 @@
-"""Measure a bundle beside its teacher and its fp32 student, or its original: fresh processes in turns, real texts at natural length, raw samples kept."""
+"""Measure a bundle beside its teacher and fp32 student, or its original: fresh processes in turns, real inputs at natural size, raw samples."""
 
 from __future__ import annotations
 
