@@ -125,6 +125,28 @@ def bench(
 
 
 @app.command()
+def quantize(
+    model: Annotated[Path, typer.Argument(help="Somebody's ONNX file; weights beside it are read too.")],
+    target: Annotated[str, typer.Option("--target", "-t", help="A target's name, or the path of a profile.")],
+    out: Annotated[Path, typer.Option("--out", help="The bundle's folder: new, empty, or a bundle of quantize, which is replaced.")],
+    calibration: Annotated[
+        Path | None, typer.Option(help="Real inputs: .npz, a folder of .npz, .npy or .jsonl; without it made-up ones.", show_default=False)
+    ] = None,
+    scheme: Annotated[str | None, typer.Option(help="Only this scheme of the target's; without it the best that holds.", show_default=False)] = None,
+    rows: Annotated[int, typer.Option(min=256, help="Inputs that candidates are judged on.")] = 256,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="Sizes of an input whose graph leaves some open: name=1,3,224,224; again for more.", show_default=False)
+    ] = None,
+    store: StoreDir = STORE,
+    as_json: Json = False,
+) -> None:
+    """Quantise an ONNX model that was not built here, and bundle it. Needs no torch."""
+    from edgedistill.faces import foreign as face
+
+    face.quantize(model, target, out, calibration, scheme, rows, shape or [], store, as_json=as_json)
+
+
+@app.command()
 def report(
     result: Annotated[Path, typer.Argument(help="A bundle's folder, or the bench.json of one.")],
     form: Annotated[str, typer.Option("--format", help="html, md or json.")] = "html",

@@ -20,6 +20,22 @@ def summary(file: Path) -> dict[str, Any]:
     return {"nodes": len(graph.node), "operators": dict(operators.most_common()), "bytes": dict(_bytes(graph).most_common())}
 
 
+def beside(file: Path) -> list[Path]:
+    """The files that hold a graph's weights outside of it."""
+    import onnx
+
+    graph = onnx.load(str(file), load_external_data=False).graph
+    names = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    return [file.parent / name for name in sorted(names)]
+
+
+def size(file: Path) -> int:
+    """The bytes of a graph with its weights, wherever they are. A folder of nothing but graphs is not looked into: nothing is beside them."""
+    if all(one.suffix == ".onnx" for one in file.parent.iterdir()):
+        return file.stat().st_size
+    return sum(one.stat().st_size for one in (file, *beside(file)))
+
+
 def _bytes(graph: Any) -> Counter[str]:
     """Bytes of the initialisers: embeddings, matrices, the rest; with their type."""
     looked_up = {name for node in graph.node if node.op_type in EMBEDDING_OPERATORS for name in node.input}

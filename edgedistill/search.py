@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import quantizers, runtime, schemes
+from edgedistill import graphs, quantizers, runtime, schemes
 from edgedistill.errors import EdgedistillError, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Candidate
@@ -159,7 +159,7 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     file = scratch / f"{scheme}.onnx"
     try:
         facts = engine.make(scheme, source, file)
-        made = replace(nothing, bytes=file.stat().st_size, facts=facts)
+        made = replace(nothing, bytes=graphs.size(file), facts=facts)
         found = _judged(made, file, judge, limits)
     except ImportError as error:
         return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
@@ -188,7 +188,7 @@ def _timed(candidates: Sequence[Candidate], clock: Clock, fp32: Path, scratch: P
     """Latency ÷ fp32's for those that can be shipped, with an interval, and what they cost."""
     able = [one for one in candidates if one.status == "lost"]
     samples = clock([fp32, *(scratch / f"{one.scheme}.onnx" for one in able)])
-    base, size = samples[0], fp32.stat().st_size
+    base, size = samples[0], graphs.size(fp32)
     measured = {one.scheme: _latency(one, found, base, size) for one, found in zip(able, samples[1:], strict=True)}
     return [measured.get(one.scheme, one) for one in candidates]
 

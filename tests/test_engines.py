@@ -21,7 +21,7 @@ from edgedistill.quantizers._graph import Graph
 
 MADE = [name for name in schemes.names() if engine.makes(name)]
 assert len(MADE) >= 80
-STATIC = [f"int8-static-{types}{channels}" for types in schemes.TYPES for channels in ("", "-per-channel")]
+STATIC = [f"int8-static-{types}{channels}" for types in ("s8s8", "u8s8", "u8u8") for channels in ("", "-per-channel")]
 BOUNDS = {"fp32": 0.0, "fp16": 1e-4, "int4-weights": 0.15, "int8-dynamic-int4-embeddings": 0.1, "int16-static-u16u8": 0.02}  # divergence
 CLIPPED, REDUCED, EIGHT = 0.25, 0.05, 0.02
 PRODUCTS = ("MatMul", "Gemm", "FusedGemm", "FusedMatMul", "MatMulIntegerToFloat", "QLinearMatMul", "DynamicQuantizeMatMul", "QGemm")

@@ -20,7 +20,7 @@ FLOORS = (
     LEAVES,
     frozenset({"search"}),
     frozenset({"stages"}),
-    frozenset({"pipeline", "measure", "bundle"}),
+    frozenset({"pipeline", "measure", "bundle", "foreign"}),
     frozenset({"__init__", "__main__", "api", "cli", "faces", "init", "recipes"}),
 )
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -255,8 +255,8 @@ def test_operator_stays_when_its_weight_is_no_layers(tmp_path: Path) -> None:
     )
     facts = _qdq.write(tmp_path / "plain.onnx", [known], no_table, tmp_path / "out.onnx", {"batch": 5})
     assert facts == {"kept_fp32": ["two"], "int8_macs": pytest.approx(16 / 28, abs=1e-4)}
+    strange = _qdq.Linear(original=first.T + 1, integers=known.integers, scales=known.scales, seen_scale=0.02, seen_zero=0, seen_signed=True)
     with pytest.raises(ValueError, match="no operator of the graph"):
-        strange = _qdq.Linear(original=first.T + 1, integers=known.integers, scales=known.scales, seen_scale=0.02, seen_zero=0, seen_signed=True)
         _qdq.write(tmp_path / "plain.onnx", [strange], no_table, tmp_path / "out.onnx", {"batch": 5})
 
 

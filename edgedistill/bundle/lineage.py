@@ -1,4 +1,4 @@
-"""Where a bundle's teacher and fp32 student are: in the store that it came from, as long as that is at hand."""
+"""Where a bundle's teacher and fp32 student are, or the original of a foreign one: in the store that it came from, if that is at hand."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def teacher_files(bundle: Bundle, store: Path) -> tuple[Path, Path] | None:
 def student_files(bundle: Bundle, store: Path) -> tuple[Path, Path] | None:
     """The fp32 student's ONNX file and the folder of its encoder, or None."""
     return _files(bundle, store, bundle.manifest["lineage"]["student"])
+
+
+def original_files(bundle: Bundle, store: Path) -> tuple[Path, Path] | None:
+    """The fp32 graph of a model that came as ONNX, and its folder, or None."""
+    return _files(bundle, store, bundle.manifest["lineage"]["original"])
 
 
 def _files(bundle: Bundle, store: Path, entry: str) -> tuple[Path, Path] | None:

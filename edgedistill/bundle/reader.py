@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import plugins, runtime
+from edgedistill.bundle import tensors
 from edgedistill.cache import digest_file
-from edgedistill.errors import IntegrityError
+from edgedistill.errors import ConfigError, IntegrityError
 
-SCHEMAS = ("edgedistill.bundle/2",)
 SUMS = "SHA256SUMS"
 MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for granted
     "name": str,
@@ -42,6 +42,7 @@ MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for gr
     "profile": dict,
     "files": dict,
 }
+SCHEMAS = {"edgedistill.bundle/2": MANIFEST, tensors.SCHEMA: tensors.MANIFEST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,21 @@ class Bundle:
     manifest: Mapping[str, Any]
 
     @property
+    def foreign(self) -> bool:
+        """Whether it came as ONNX: tensors in, tensors out, and no task."""
+        return bool(self.manifest["schema"] == tensors.SCHEMA)
+
+    @property
+    def baseline(self) -> str:
+        """What it is held against: the teacher, or the fp32 original of a model that came as ONNX."""
+        return "original" if self.foreign else "teacher"
+
+    @property
     def task(self) -> ModuleType:
-        """The task's module."""
+        """The task's module. Raises ConfigError where the bundle has none."""
+        if self.foreign:
+            hint = "its README.md says how to feed it; verify, bench and report work on it"
+            raise ConfigError(f"{self.path} is a model that came as ONNX: it has tensors in and out, and no task to predict or score", hint)
         return plugins.load("tasks", str(self.manifest["task"]))
 
     @property
@@ -74,10 +88,10 @@ def open_bundle(path: Path) -> Bundle:
     manifest = _read_json(path / "manifest.json")
     if manifest.get("schema") not in SCHEMAS:
         raise IntegrityError(f"{path / 'manifest.json'} has the schema {manifest.get('schema')!r}; known: {', '.join(SCHEMAS)}")
-    hollow = [name for name, kind in MANIFEST.items() if not isinstance(manifest.get(name), kind)]
+    hollow = [name for name, kind in SCHEMAS[manifest["schema"]].items() if not isinstance(manifest.get(name), kind)]
     if hollow:
         raise IntegrityError(f"{path / 'manifest.json'} is damaged: without a sound {', '.join(hollow)}")
-    if manifest["task"] not in plugins.names("tasks"):
+    if manifest["schema"] != tensors.SCHEMA and manifest["task"] not in plugins.names("tasks"):
         raise IntegrityError(f"{path / 'manifest.json'} is of the task '{manifest['task']}', which this edgedistill does not know")
     for name in manifest["files"]:
         _check_inside(path, name)
@@ -119,7 +133,7 @@ def golden_examples(bundle: Bundle) -> list[dict[str, Any]]:
 
 def check_model(bundle: Bundle) -> None:
     """Raise IntegrityError when the model or its golden cases are not the packed ones: what is measured must be what was checked."""
-    for name in ("model.onnx", "golden.json", *bundle.manifest["encoder"]["files"]):
+    for name in tensors.files(bundle) if bundle.foreign else ("model.onnx", "golden.json", *bundle.manifest["encoder"]["files"]):
         if not (bundle.path / name).is_file() or digest_file(bundle.path / name) != bundle.manifest["files"].get(name, {}).get("sha256"):
             raise IntegrityError(f"{bundle.path / name} is not the file that was packed", hint=f"edgedistill verify {bundle.path}")
 
@@ -139,13 +153,11 @@ def verify(path: Path) -> list[str]:
     listed = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
     if listed != {name: digest for name, digest in digests.items() if name != "manifest.json"}:
         raise IntegrityError(f"{path / 'manifest.json'} and {path / SUMS} name different files or digests")
-    if _read_json(path / "labels.json", list) != bundle.labels:
+    if not bundle.foreign and _read_json(path / "labels.json", list) != bundle.labels:
         raise IntegrityError(f"{path / 'manifest.json'} and {path / 'labels.json'} name different classes")
-    worst = _golden_difference(bundle)
-    return [
-        f"{len(digests)} files are what {SUMS} says",
-        f"golden answers within {worst:.2g} of the packed ones ({len(bundle.document('golden.json')['cases'])} examples)",
-    ]
+    worst, cases = tensors.difference(bundle) if bundle.foreign else _golden_difference(bundle), bundle.document("golden.json")["cases"]
+    count = cases if bundle.foreign else len(cases)
+    return [f"{len(digests)} files are what {SUMS} says", f"golden answers within {worst:.2g} of the packed ones ({count} examples)"]
 
 
 def _digests(path: Path) -> dict[str, str]:

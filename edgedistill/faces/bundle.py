@@ -158,12 +158,14 @@ def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str
 
 
 def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
-    manifest = bundle.manifest
-    print(f"{'':10}{'MB':>8}{manifest['metric']:>10}{'agrees':>9}{'median ms':>11}{'÷ teacher':>11}{'load ms':>9}{'first ms':>10}{'peak MiB':>10}")
+    manifest, baseline = bundle.manifest, bundle.baseline
+    print(
+        f"{'':10}{'MB':>8}{manifest['metric']:>10}{'agrees':>9}{'median ms':>11}{f'÷ {baseline}':>11}{'load ms':>9}{'first ms':>10}{'peak MiB':>10}"
+    )
     values = {(one["subject"], one["metric"]): statistics.median(one["samples"]) for one in document["measurements"]}
     for name in dict.fromkeys(one["subject"] for one in document["measurements"]):
         ratio = document["ratios"].get(name)
-        share = f"{ratio['median_ratio']:.3f}" if ratio else "1" if name == "teacher" else "n/a"
+        share = f"{ratio['median_ratio']:.3f}" if ratio else "1" if name == baseline else "n/a"
         row = f"{name:10}{manifest['bytes'][name] / 1e6:8.2f}{manifest['scores'][name]:10.4f}{manifest['agreement'][name]:9.4f}"
         print(
             row

@@ -37,7 +37,7 @@ def median_latency_ms(report: Report, name: str) -> float | None:
     return percentile(measurement.samples, 50)
 
 
-def ratio_to_teacher(report: Report, name: str) -> float | None:
-    """A subject's median latency ÷ the teacher's."""
-    own, teacher = median_latency_ms(report, name), median_latency_ms(report, "teacher")
-    return own / teacher if own is not None and teacher else None
+def ratio_to_baseline(report: Report, name: str) -> float | None:
+    """A subject's median latency ÷ the baseline's."""
+    own, baseline = median_latency_ms(report, name), median_latency_ms(report, report.baseline)
+    return own / baseline if own is not None and baseline else None

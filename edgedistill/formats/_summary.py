@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgedistill.formats._statistics import RUNS_NEEDED, median_latency_ms, ratio_to_teacher, subject
+from edgedistill.formats._statistics import RUNS_NEEDED, median_latency_ms, ratio_to_baseline, subject
 from edgedistill.formats._text import NOT_MEASURED, interval, megabytes, percent, quantity, significant
 from edgedistill.spec import Report
 
@@ -29,7 +29,7 @@ def failures(report: Report) -> tuple[str, ...]:
 
 
 def tiles(report: Report) -> tuple[Tile, ...]:
-    """Size, retention, latency and agreement of the bundle against the teacher."""
+    """Size, retention, latency and agreement of the bundle against its baseline: the teacher, or a foreign model's original."""
     return (_size(report), _retention(report), _latency(report), _agreement(report))
 
 
@@ -43,12 +43,12 @@ def _gates(report: Report) -> str:
 
 
 def _kept(report: Report) -> str:
-    share, ratio = _share_of_bytes(report), ratio_to_teacher(report, "bundle")
+    share, ratio = _share_of_bytes(report), ratio_to_baseline(report, "bundle")
     parts = [f"{percent(share)} of its bytes"] if share is not None else []
     parts += [f"{significant(ratio, 2)} × its latency{_where(report)}"] if ratio is not None else []
-    kept = f"the bundle keeps {percent(report.retention)} of the teacher's {report.metric}"
+    kept = f"the bundle keeps {percent(report.retention)} of the {report.baseline}'s {report.metric}"
     kept += f" at {' and '.join(parts)}" if parts else ""
-    return kept if ratio is not None else f"{kept}; its latency was not measured against the teacher's"
+    return kept if ratio is not None else f"{kept}; its latency was not measured against the {report.baseline}'s"
 
 
 def _where(report: Report) -> str:
@@ -58,36 +58,43 @@ def _where(report: Report) -> str:
 
 
 def _share_of_bytes(report: Report) -> float | None:
-    bundle, teacher = subject(report, "bundle"), subject(report, "teacher")
-    return bundle.bytes / teacher.bytes if bundle and teacher and teacher.bytes else None
+    bundle, baseline = subject(report, "bundle"), subject(report, report.baseline)
+    return bundle.bytes / baseline.bytes if bundle and baseline and baseline.bytes else None
 
 
 def _size(report: Report) -> Tile:
-    bundle, teacher, share = subject(report, "bundle"), subject(report, "teacher"), _share_of_bytes(report)
-    detail = f"{percent(share)} of the teacher's {megabytes(teacher.bytes)}" if teacher and share is not None else "the teacher's size is not known"
+    bundle, baseline, share = subject(report, "bundle"), subject(report, report.baseline), _share_of_bytes(report)
+    detail = f"the {report.baseline}'s size is not known"
+    if baseline and share is not None:
+        detail = f"{percent(share)} of the {report.baseline}'s {megabytes(baseline.bytes)}"
     return Tile(label="Size", value=megabytes(bundle.bytes) if bundle else NOT_MEASURED, detail=detail)
 
 
 def _retention(report: Report) -> Tile:
-    detail = f"of the teacher's {report.metric}; 95 % interval {interval(report.retention_interval)}"
+    detail = f"of the {report.baseline}'s {report.metric}; 95 % interval {interval(report.retention_interval)}"
     return Tile(label="Retention", value=percent(report.retention), detail=detail)
 
 
 def _latency(report: Report) -> Tile:
-    ratio = ratio_to_teacher(report, "bundle")
-    own, teacher = median_latency_ms(report, "bundle"), median_latency_ms(report, "teacher")
-    if ratio is None or own is None or teacher is None:
+    ratio = ratio_to_baseline(report, "bundle")
+    own, baseline = median_latency_ms(report, "bundle"), median_latency_ms(report, report.baseline)
+    if ratio is None or own is None or baseline is None:
         detail = (
-            f"bundle median {quantity(own, 'latency_ms')}; the teacher has no measured median"
+            f"bundle median {quantity(own, 'latency_ms')}; the {report.baseline} has no measured median"
             if own is not None
-            else f"needs {RUNS_NEEDED[50]} measured runs of bundle and teacher"
+            else f"needs {RUNS_NEEDED[50]} measured runs of bundle and {report.baseline}"
         )
         return Tile(label="Latency", value=NOT_MEASURED, detail=detail)
-    detail = f"median {quantity(own, 'latency_ms')} against the teacher's {quantity(teacher, 'latency_ms')}{_where(report)}"
+    detail = f"median {quantity(own, 'latency_ms')} against the {report.baseline}'s {quantity(baseline, 'latency_ms')}{_where(report)}"
     return Tile(label="Latency", value=f"{significant(ratio, 2)} ×", detail=detail)
 
 
 def _agreement(report: Report) -> Tile:
     bundle = subject(report, "bundle")
     value = percent(bundle.agreement) if bundle else NOT_MEASURED
-    return Tile(label="Agreement", value=value, detail=f"with the teacher on {report.n_test:,} test rows")
+    return Tile(label="Agreement", value=value, detail=f"with the {report.baseline} on {report.n_test:,} {rows_of(report)}")
+
+
+def rows_of(report: Report) -> str:
+    """What quality was counted on: a task's test split; a foreign model has none."""
+    return "test rows" if report.baseline == "teacher" else "inputs"

@@ -12,9 +12,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
-COLOURS = {"teacher": "#4c86d6", "student": "#d2691e", "control": "#a56cc1", "bundle": "#179c74"}  # ≥ 3:1 on white and on the dark page
+# at least 3:1 on white and on the dark page
+COLOURS = {"teacher": "#4c86d6", "original": "#4c86d6", "student": "#d2691e", "control": "#a56cc1", "bundle": "#179c74"}
 OTHER = "#8a8f98"
-MARKERS = {"teacher": "s", "student": "o", "control": "^", "bundle": "D"}
+MARKERS = {"teacher": "s", "original": "s", "student": "o", "control": "^", "bundle": "D"}
 FONT_PT = 9.0
 MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(tenths / 10 for tenths in range(10, 100)))
 MOST_TICKS = 6

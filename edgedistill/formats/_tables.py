@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgedistill.formats._statistics import RUNS_NEEDED, find, ratio_to_teacher
+from edgedistill.formats._statistics import RUNS_NEEDED, find, ratio_to_baseline
+from edgedistill.formats._summary import rows_of
 from edgedistill.formats._text import (
     NOT_MADE,
     NOT_MEASURED,
@@ -45,7 +46,7 @@ def subjects(report: Report) -> Table:
             score_interval(one.interval, report.metric),
             percent(one.agreement),
             percentile_cell(find(report, one.name, "latency_ms"), 50),
-            times(ratio_to_teacher(report, one.name)),
+            times(ratio_to_baseline(report, one.name)),
             *(typical_cell(find(report, one.name, metric)) for metric in ("load_ms", "first_ms", "peak_mib")),
         )
         for one in report.subjects
@@ -55,11 +56,11 @@ def subjects(report: Report) -> Table:
         align="lrrrrrrrrr",
         columns=(
             *("model", "size", report.metric, "95 % interval", "agreement", "median latency"),
-            *("latency ÷ teacher", "load time", "first inference", "peak memory"),
+            *(f"latency ÷ {report.baseline}", "load time", "first inference", "peak memory"),
         ),
         rows=rows,
         empty="The report names no model.",
-        note=f"On {report.n_test:,} test rows; agreement is with the teacher. MB are 10⁶ bytes, MiB 2²⁰. "
+        note=f"On {report.n_test:,} {rows_of(report)}; agreement is with the {report.baseline}. MB are 10⁶ bytes, MiB 2²⁰. "
         f"Fewer than {RUNS_NEEDED[50]} runs are shown as their range.",
     )
 
@@ -99,7 +100,9 @@ def candidates(report: Report) -> Table:
         columns=("scheme", "engine", "size", f"{report.metric}", "agreement", "int8 MACs", "latency ÷ fp32", "outcome", "reason"),
         rows=tuple(_candidate(one, report.metric) for one in report.candidates),
         empty="No quantisation scheme was tried.",
-        note="Judged against the fp32 student on validation rows, on the machine that quantised; the models above on the test rows.",
+        note="Judged against the fp32 student on validation rows, on the machine that quantised; the models above on the test rows."
+        if report.baseline == "teacher"
+        else "Judged against the fp32 original on inputs that did not calibrate, on the machine that quantised.",
     )
 
 

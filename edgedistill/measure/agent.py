@@ -76,6 +76,8 @@ def feed(np: Any, one: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 def worst_difference(np: Any, session: Any, job: dict[str, Any], feeds: list[dict[str, Any]]) -> float:
     """Largest difference from the golden answers, 0 where the job has none. A wrong answer has no latency."""
+    if "tensors" in job:
+        return worst_tensor(np, session, job, feeds)
     golden = job.get("golden")
     if not golden:
         return 0.0
@@ -84,6 +86,17 @@ def worst_difference(np: Any, session: Any, job: dict[str, Any], feeds: list[dic
         wanted = np.array(want)
         found = picked(np, session.run(None, one)[0], picks)[:, : wanted.shape[1]]
         worst = max(worst, float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf"))
+    return worst
+
+
+def worst_tensor(np: Any, session: Any, job: dict[str, Any], feeds: list[dict[str, Any]]) -> float:
+    """Largest difference of any output from its golden values, as a share of the output's scale; infinite where shapes differ."""
+    worst = 0.0
+    for one, wanted in zip(feeds, job["tensors"], strict=True):
+        for found, values, scale in zip(session.run(job["outputs"], one), wanted, job["scales"], strict=True):
+            known = np.array(values, float)
+            off = float(np.abs(found.astype(float) - known).max(initial=0)) / scale if found.shape == known.shape else float("inf")
+            worst = max(worst, off if off == off else float("inf"))  # NaN is not equal to itself
     return worst
 
 

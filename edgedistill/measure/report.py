@@ -9,7 +9,7 @@ from typing import Any
 from edgedistill.bundle.reader import Bundle
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
 
-TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "bundle": "quantised"}
+TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "original": "fp32", "bundle": "quantised"}
 
 
 def make_report(
@@ -35,12 +35,13 @@ def make_report(
         measurements=tuple(measured),
         curves=_curves(history["curves"], manifest["metric"]),
         verdicts=tuple(Verdict(**verdict) for verdict in manifest["verdicts"]),
-        notes=_notes(manifest, history, bench),
+        notes=_notes(bundle, history, bench),
         steps=tuple(steps),
         targets=tuple(targets) if len(targets) > 1 else (),
         graph=history["graph"],
         environment=(bench or {}).get("environment", {}),
         higher_is_better=manifest["higher_is_better"],
+        baseline=bundle.baseline,
     )
 
 
@@ -71,9 +72,10 @@ def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
-def _notes(manifest: Mapping[str, Any], history: Mapping[str, Any], bench: Mapping[str, Any] | None) -> tuple[str, ...]:
-    rate = manifest["unknown_rate"]
-    notes = (
+def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] | None) -> tuple[str, ...]:
+    manifest, rate = bundle.manifest, bundle.manifest.get("unknown_rate")
+    notes = [f"Inputs: {manifest['calibration']['sentence']}.", *history["notes"]] if bundle.foreign else []
+    notes += (
         []
         if rate is None
         else [f"Unknown tokens on the training texts: {rate['student']:.4%} with the student's vocabulary, {rate['teacher']:.4%} with the teacher's."]
@@ -93,6 +95,6 @@ def _notes(manifest: Mapping[str, Any], history: Mapping[str, Any], bench: Mappi
     for name, ratio in bench["ratios"].items():
         low, high = ratio["interval"]
         spread = f"95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread(s), processes in turns"
-        notes.append(f"Median latency of the {name} ÷ the teacher's: {ratio['median_ratio']:.3f} ({spread}).")
+        notes.append(f"Median latency of the {name} ÷ the {bundle.baseline}'s: {ratio['median_ratio']:.3f} ({spread}).")
     notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Measure a bundle beside its teacher and its fp32 student: fresh processes in turns, real texts at natural length, raw samples kept."""
+"""Measure a bundle beside its teacher and fp32 student, or its original: fresh processes in turns, real inputs at natural size, raw samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import plugins
-from edgedistill.bundle.lineage import student_files, teacher_files
+from edgedistill.bundle import tensors
+from edgedistill.bundle.lineage import original_files, student_files, teacher_files
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples
 from edgedistill.cache import digest_file
 from edgedistill.errors import DeviceError, EdgedistillError, IntegrityError, StageError
@@ -61,6 +62,7 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
             _raise_unless_ok(row.subject, result)
             results[row.subject].append(result)
             progress.advance(sum(map(len, results.values())), PROCESSES * len(rows), "processes", row.subject)
+    note = "the golden inputs, one at a time" if bundle.foreign else "real texts at natural length"
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,15 +73,17 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
         "mode": mode,
         "threads": threads,
         "environment": {**before, "onnxruntime": results["bundle"][0]["onnxruntime"], "load_1min_after": transport.facts()["load_1min"]},
-        "measurements": [plain(one) for row in rows for one in _measurements(row.subject, results[row.subject], before, threads)],
-        "ratios": _ratios(results),
-        "absent": [name for name in ("teacher", "student") if name not in results],
+        "measurements": [plain(one) for row in rows for one in _measurements(row.subject, results[row.subject], before, threads, note)],
+        "ratios": _ratios(results, bundle.baseline),
+        "absent": [name for name in (("original",) if bundle.foreign else ("teacher", "student")) if name not in results],
     }
 
 
 def _rows(bundle: Bundle, store: Path, mode: Mode, threads: int, progress: Progress) -> list[Row]:
     """The bundle, and what of its lineage is at hand. All see the same examples, each through its own encoder."""
     golden = bundle.document("golden.json")
+    if bundle.foreign:
+        return _foreign_rows(bundle, original_files(bundle, store), golden, _pace(mode, threads), progress)
     answers = {"golden": [row for case in golden["cases"] for row in case["outputs"]], "tolerance": golden["tolerance"]}
     places = {"teacher": teacher_files(bundle, store), "student": student_files(bundle, store)}
     for name, place in places.items():
@@ -100,13 +104,33 @@ def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, thread
             {key: {"dtype": str(value.dtype), "values": value.tolist()} for key, value in task.feeds([row], spec["pad_id"]).items()} for row in rows
         ],
         "picks": picks,
-        "provider": "CPUExecutionProvider",
-        "threads": threads,
-        "min_runs": -(-mode.min_runs // PROCESSES),
-        "min_s": mode.min_s / PROCESSES,
+        **_pace(mode, threads),
         **golden,
     }
     return Row(subject=name, job=job)
+
+
+def _pace(mode: Mode, threads: int) -> dict[str, Any]:
+    """What every job says of how it is run."""
+    return {"provider": "CPUExecutionProvider", "threads": threads, "min_runs": -(-mode.min_runs // PROCESSES), "min_s": mode.min_s / PROCESSES}
+
+
+def _foreign_rows(
+    bundle: Bundle, original: tuple[Path, Path] | None, golden: Mapping[str, Any], pace: Mapping[str, Any], progress: Progress
+) -> list[Row]:
+    """A model that came as ONNX beside its fp32 original, on the golden inputs."""
+    if original is None:
+        progress.warn("the fp32 original is not in this store: only the bundle is measured (name the store of its quantize with --store)")
+    cases = tensors.cases(bundle)
+    feeds = [{name: {"dtype": str(value.dtype), "values": value.tolist()} for name, value in one.items()} for one, _ in cases]
+    known = {
+        "tensors": [[array.tolist() for array in answers] for _, answers in cases],
+        "outputs": [one["name"] for one in bundle.manifest["outputs"]],
+        "scales": golden["scales"],
+        "tolerance": golden["tolerance"],
+    }
+    rows = [] if original is None else [Row(subject="original", job={"model": str(original[0]), "feeds": feeds, **pace})]
+    return [*rows, Row(subject="bundle", job={"model": str(bundle.path / "model.onnx"), "feeds": feeds, **pace, **known})]
 
 
 def _raise_unless_ok(subject: str, result: Mapping[str, Any]) -> None:
@@ -115,7 +139,7 @@ def _raise_unless_ok(subject: str, result: Mapping[str, Any]) -> None:
         raise FAILURES[result["status"]](f"bench: the {subject} {result['status']}: {detail}")
 
 
-def _measurements(subject: str, results: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], threads: int) -> list[Measurement]:
+def _measurements(subject: str, results: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], threads: int, note: str) -> list[Measurement]:
     conditions = {"threads": threads, "batch": 1, "processes": len(results), "device": facts["device"], "cpu": facts["cpu"]}
     latency = Measurement(
         subject=subject,
@@ -123,7 +147,7 @@ def _measurements(subject: str, results: Sequence[Mapping[str, Any]], facts: Map
         samples=tuple(round(sample, 5) for result in results for sample in result["samples_ms"]),
         warmups=tuple(round(sample, 5) for result in results for sample in result["warmups_ms"]),
         conditions=conditions,
-        note="real texts at natural length",
+        note=note,
     )
     once = {
         "load_ms": "creating the session in a fresh process",
@@ -131,17 +155,17 @@ def _measurements(subject: str, results: Sequence[Mapping[str, Any]], facts: Map
         "peak_mib": "high-water mark less what the runtime needs by itself",
     }
     return [latency] + [
-        Measurement(subject=subject, metric=name, samples=tuple(round(result[name], 4) for result in results), conditions=conditions, note=note)
-        for name, note in once.items()
+        Measurement(subject=subject, metric=name, samples=tuple(round(result[name], 4) for result in results), conditions=conditions, note=said)
+        for name, said in once.items()
     ]
 
 
-def _ratios(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Median latency ÷ the teacher's, with a 95 % bootstrap interval over processes (their medians are the independent draws)."""
-    if "teacher" not in results:
+def _ratios(results: Mapping[str, Sequence[Mapping[str, Any]]], baseline: str) -> dict[str, dict[str, Any]]:
+    """Median latency ÷ the baseline's, with a 95 % bootstrap interval over processes (their medians are the independent draws)."""
+    if baseline not in results:
         return {}
     medians = {name: np.array([np.median(result["samples_ms"]) for result in rows]) for name, rows in results.items()}
-    return {name: _ratio(medians[name], medians["teacher"]) for name in medians if name != "teacher"}
+    return {name: _ratio(medians[name], medians[baseline]) for name in medians if name != baseline}
 
 
 def _ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ WEIGHTED = ("MatMul", "Gemm", "Conv")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Linear:
-    """A linear map: its weight [out, in] in fp32 and in int8, the weight's `scales` [out] or [1], and scale and zero point of what it is `seen` with."""
+    """A linear map: its weight [out, in] in fp32 and in int8, the weight's `scales` [out] or [1], scale and zero point of what it has `seen`."""
 
     original: NDArray[np.float32]
     integers: NDArray[np.int8]

@@ -81,8 +81,9 @@ def _captured(source: Source) -> Any:
     import torch
     from neural_compressor.torch.export import export
 
-    model, answer, names = source.torch_model and source.torch_model(), source.forward, _qdq.inputs(source.plain)
-    assert answer is not None
+    assert source.torch_model is not None
+    assert source.forward is not None
+    model, answer, names = source.torch_model(), source.forward, _qdq.inputs(source.plain)
 
     class Answer(torch.nn.Module):  # the graph's inputs by place, one tensor out
         def __init__(self) -> None:
@@ -93,7 +94,7 @@ def _captured(source: Source) -> Any:
             return answer(self.model, dict(zip(names, tensors, strict=True)))
 
     sample = _tensors(next(source.calibration()), names)
-    free = torch.export.Dim.AUTO  # type: ignore[attr-defined]
+    free = torch.export.Dim.AUTO
     shapes = (tuple({0: free, 1: free} if tensor.ndim == 2 else {0: free} for tensor in sample),)
     return export(Answer().eval(), example_inputs=sample, dynamic_shapes=shapes)
 

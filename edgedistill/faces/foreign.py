@@ -1,0 +1,74 @@
+"""quantize: the request from the command line, the table of candidates on stderr, the bundle's place on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgedistill import config
+from edgedistill.errors import ConfigError, Fault
+from edgedistill.faces import print_json
+from edgedistill.foreign.run import Asked
+from edgedistill.foreign.run import quantize as make
+from edgedistill.progress import drawn
+
+
+def quantize(
+    model: Path, target: str, out: Path, calibration: Path | None, scheme: str | None, rows: int, shapes: Sequence[str], store: Path, *, as_json: bool
+) -> None:
+    """Print the bundle's path, or the document."""
+    asked = Asked(
+        model=model,
+        target=config.load_target(target),
+        out=out,
+        calibration=calibration,
+        scheme=scheme,
+        rows=rows,
+        shapes=_shapes(shapes),
+        store=store,
+    )
+    with drawn() as tell:
+        document = make(asked, tell)
+    _tell_table(document)
+    if as_json:
+        print_json(document)
+    else:
+        print(document["bundle"])
+
+
+def _shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """`name=1,3,224,224`, by name. Raises ConfigError naming each that is not so."""
+    found, faults = {}, []
+    for text in given:
+        name, _, sizes = text.rpartition("=")
+        try:
+            found[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            name = ""
+        if not name:
+            faults.append(Fault(f"--shape {text}", "expected NAME=SIZE,SIZE,…", "like --shape input=1,3,224,224"))
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def _tell_table(document: Mapping[str, Any]) -> None:
+    """The story's end: every candidate, what was left out of the preparation, and what all of it was judged on."""
+    print(f"{'scheme':32}{'MB':>9}{'agrees':>9}{'SQNR dB':>9}{'÷ fp32':>8}  reason", file=sys.stderr)
+    for one in document["candidates"]:
+        print(_row(one), file=sys.stderr)
+    for note in document["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"inputs: {document['samples']['sentence']}", file=sys.stderr)
+
+
+def _row(one: Mapping[str, Any]) -> str:
+    levels = [found["sqnr_db"] for found in one["facts"].get("fidelity", ())]
+    known = [level for level in levels if level is not None]
+    sqnr = f"{min(known):.1f}" if known else "exact" if levels else "–"
+    size = "–" if one["bytes"] is None else f"{one['bytes'] / 1e6:.2f}"
+    agrees = "–" if one["agreement"] is None else f"{one['agreement']:.2%}"
+    ratio = "–" if one["latency_ratio"] is None else f"{one['latency_ratio']:.2f}"
+    return f"{one['scheme']:32}{size:>9}{agrees:>9}{sqnr:>9}{ratio:>8}  {one['reason']}"

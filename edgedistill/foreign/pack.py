@@ -1,0 +1,161 @@
+"""The bundle of a foreign model: filled beside its place, renamed in when it is whole; and its fp32 graph in the store, for `bench`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgedistill.bundle import tensors
+from edgedistill.cache import Store, digest_folder, key_of, write_json
+from edgedistill.errors import ConfigError
+from edgedistill.foreign.prepare import DATA
+from edgedistill.foreign.usage import usage
+from edgedistill.spec import Step, Target, plain
+
+ORIGINAL = "original"  # the stage under which the store keeps the fp32 graph
+TOLERANCE, TOLERANCE_INT8 = 1e-3, 0.1  # of a golden answer, as a share of the output's scale: integer kernels differ between machines
+PART = ".part"
+
+
+@contextmanager
+def workplace(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, on the same disk, gone afterwards; what dead runs left there goes too. Raises ConfigError where none can be made."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f".{out.name}.*{PART}"):
+            if not _alive(left.name.removesuffix(PART).rpartition(".")[2]):
+                shutil.rmtree(left, ignore_errors=True)
+        place = out.parent / f".{out.name}.{os.getpid()}{PART}"
+        place.mkdir()
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be made a folder: {error.strerror}") from error
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # somebody else's, and running
+        return True
+    return True
+
+
+def write(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[str, Any], place: Path, out: Path, store: Path) -> None:
+    """Fill `place`/bundle and put it where `out` says, in the stead of an older one."""
+    folder = place / "bundle"
+    folder.mkdir()
+    _move_model(place / "search", found["file"], folder)
+    shutil.copyfile(place / "search" / "golden.npz", folder / "golden.npz")
+    tolerance = TOLERANCE if found["scheme"] == "fp32" else TOLERANCE_INT8
+    write_json(folder / "golden.json", {"schema": tensors.GOLDEN_SCHEMA, "tolerance": tolerance, "batch": 1, **found["golden"]})
+    write_json(folder / "history.json", _history(target, found))
+    lineage = f"{ORIGINAL}/{_keep_original(place / 'search', facts, found, store)}"
+    manifest = _manifest(target, model, facts, found, lineage)
+    (folder / "README.md").write_text(usage(manifest, found), encoding="utf-8")
+    write_json(folder / "manifest.json", manifest | {"files": digest_folder(folder)})
+    lines = [f"{entry['sha256']}  {name}" for name, entry in digest_folder(folder).items()]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _put(folder, out, place / "old")
+
+
+def _move_model(search: Path, name: str, folder: Path) -> None:
+    """The chosen graph, and the weights beside it where only fp32 has them there."""
+    shutil.copyfile(search / name, folder / "model.onnx")
+    if name == "fp32.onnx" and (search / DATA).is_file():
+        shutil.copyfile(search / DATA, folder / DATA)
+
+
+def _put(folder: Path, out: Path, aside: Path) -> None:
+    if out.is_dir():
+        out.rename(aside)
+    folder.rename(out)
+
+
+def _keep_original(search: Path, facts: Mapping[str, Any], found: Mapping[str, Any], store: Path) -> str:
+    """The fp32 graph that every candidate was held against, under what it was made from."""
+    asked = {"stage": ORIGINAL, "sha256": facts["sha256"], "opset": found["opset"], "ir_version": found["ir_version"], "bytes": found["fp32_bytes"]}
+    step = Step(stage=ORIGINAL, params=None, needs={}, places={}, asked=asked, key=key_of(asked))
+
+    def fill(folder: Path) -> dict[str, Any]:
+        shutil.copyfile(search / found["fp32"], folder / "fused.onnx")
+        if (search / DATA).is_file():
+            shutil.copyfile(search / DATA, folder / DATA)
+        return {"bytes": found["fp32_bytes"]}
+
+    return Store(store).fill(step, fill).key
+
+
+def _history(target: Target, found: Mapping[str, Any]) -> dict[str, Any]:
+    forbidden = [{"scheme": entry.scheme, "why": entry.why} for entry in target.quantization.forbidden]
+    return {
+        "schema": "edgedistill.history/1",
+        "curves": {},
+        "candidates": found["candidates"],
+        "forbidden": forbidden,
+        "notes": found["notes"],
+        "graph": found["graph"],
+        "calibration": found["samples"],
+    }
+
+
+def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[str, Any], lineage: str) -> dict[str, Any]:
+    chosen = next(one for one in found["candidates"] if one["status"] == "chosen")
+    worst = min(found["fidelity"], key=lambda one: float(one["score"]))
+    beside = [DATA] if chosen["scheme"] == "fp32" and found["external"] else []
+    runtime = target.runtime
+    return {
+        "schema": tensors.SCHEMA,
+        "name": model.stem,
+        "target": target.name,
+        "task": tensors.TASK,
+        "edgedistill": version("edgedistill"),
+        "model": {
+            "file": "model.onnx",
+            "files": ["model.onnx", *beside],
+            "scheme": found["scheme"],
+            "bytes": found["bytes"],
+            "opset": found["opset"],
+            "ir_version": found["ir_version"],
+            "min_onnxruntime": runtime.min_ort.value,
+            "provider": runtime.provider.value,
+            "package": runtime.package.value,
+        },
+        "inputs": found["inputs"],
+        "outputs": facts["outputs"],
+        "metric": "fidelity",
+        "higher_is_better": True,
+        "n_test": chosen["rows"],
+        "fidelity": found["fidelity"],
+        "calibration": found["samples"],
+        "original": {name: facts[name] for name in ("sha256", "bytes", "opset", "ir_version", "producer")} | {"file": model.name},
+        "scores": {"original": 1.0, "bundle": chosen["score"]},
+        "intervals": {"original": [1.0, 1.0], "bundle": worst["interval"]},
+        "retention": chosen["score"],
+        "retention_interval": worst["interval"],
+        "agreement": {"original": 1.0, "bundle": chosen["agreement"]},
+        "verdicts": _verdicts(target, chosen, found),
+        "bytes": {"original": found["fp32_bytes"], "bundle": found["bytes"]},
+        "lineage": {"original": lineage},
+        "profile": plain(target),
+    }
+
+
+def _verdicts(target: Target, chosen: Mapping[str, Any], found: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    limit, size = found["agreement_limit"], float(target.budget.model_mb.number)
+    made = "made-up" if found["samples"]["source"] == "synthetic" else "judging"
+    agrees = f"It agrees with the original on {chosen['agreement']:.2%} of {chosen['rows']} {made} inputs; {limit:.2%} are asked for."
+    fits = f"It has {found['bytes'] / 1e6:.2f} MB; {target.name} allows {size:.2f}."
+    return [
+        {"rule": "agreement", "limit": limit, "value": chosen["agreement"], "ok": chosen["agreement"] >= limit, "sentence": agrees},
+        {"rule": "model_mb", "limit": size, "value": found["bytes"] / 1e6, "ok": found["bytes"] / 1e6 <= size, "sentence": fits},
+    ]

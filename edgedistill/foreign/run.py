@@ -1,0 +1,184 @@
+"""quantize: somebody else's ONNX file in, a verified bundle out. This process never parses the file; two guarded ones do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedistill import schemes
+from edgedistill.bundle.tensors import SCHEMA as BUNDLE_SCHEMA
+from edgedistill.bundle.tensors import schema_of
+from edgedistill.devices import local
+from edgedistill.errors import ConfigError
+from edgedistill.foreign import guard, pack
+from edgedistill.progress import Event, Progress, Tell
+from edgedistill.spec import Candidate, Target
+
+SCHEMA = "edgedistill.quantize/1"  # 1: first
+LEAST_AGREEMENT = 0.99  # whatever the profile says: nobody here knows what the model's errors cost
+SMALL_BYTES = 2 * guard.GIB  # what a guarded process may use, and more only where the file itself is large
+LOOK_S = 40.0  # a hostile file costs its user less than a minute
+LOOK_BYTES_S = 50e6  # of a large file in a second, for its deadline
+SEARCH_S = 180.0
+SLOW = 20  # times the runs that a search needs: quantised operators may be slower, and machines busy
+TIMES_PEAK = 6  # of the first run's memory: calibration keeps activations, timing keeps sessions
+DEATHS = 3  # candidates that may kill the search before it is given up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line asks for."""
+
+    model: Path
+    target: Target
+    out: Path
+    calibration: Path | None
+    scheme: str | None
+    rows: int
+    shapes: Mapping[str, tuple[int, ...]]
+    store: Path
+
+
+def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
+    """One `edgedistill.quantize/1` document; the bundle lies in `out`.
+
+    Raises ConfigError when the request or the file is refused, StageError when no scheme holds or the guarded process dies.
+    """
+    wanted = _wanted(asked.target, asked.scheme)
+    _check_places(asked)
+    progress = Progress(tell, "quantize")
+    progress.begin(f"{asked.model} for {asked.target.name}")
+    facts = guard.run("look", _looking(asked), _look_limits(asked))
+    progress.note(_seen(facts))
+    if asked.calibration is None:
+        progress.warn("no --calibration file: inputs are SYNTHETIC, and so is every number below; give real ones before you ship this")
+    with pack.workplace(asked.out) as place:
+        found = _search(asked, wanted, facts, place / "search", tell)
+        pack.write(asked.target, asked.model, facts, found, place, asked.out, asked.store)
+    progress.end(f"{found['scheme']} in {asked.out}")
+    return _document(asked, facts, found)
+
+
+def _wanted(target: Target, scheme: str | None) -> tuple[str, ...]:
+    """The schemes to try. Raises ConfigError where the one that was asked for is none, forbidden or not the target's."""
+    allowed = tuple(entry.scheme for entry in target.quantization.allowed)
+    if scheme is None:
+        return allowed
+    refused = next((entry for entry in target.quantization.forbidden if entry.scheme == scheme), None)
+    if refused is not None:
+        raise ConfigError(f"--scheme {scheme}: forbidden on {target.name}: {refused.why}", hint=f"source: {refused.source}")
+    schemes.parse(scheme)
+    if scheme not in allowed:
+        raise ConfigError(f"--scheme {scheme}: {target.name} does not list it", hint=f"it lists: {', '.join(allowed)}")
+    return (scheme,)
+
+
+def _check_places(asked: Asked) -> None:
+    if not asked.model.is_file():
+        raise ConfigError(f"there is no model file {asked.model}")
+    if asked.calibration is not None and not asked.calibration.exists():
+        raise ConfigError(f"--calibration {asked.calibration}: there is no such file")
+    out = asked.out
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ConfigError(f"--out {out}: is not a folder")
+    if out.is_dir() and any(out.iterdir()) and schema_of(out) != BUNDLE_SCHEMA:
+        raise ConfigError(f"--out {out}: is not empty, and not a bundle of quantize", hint="name a new folder")
+    if out.resolve() in asked.model.resolve().parents:
+        raise ConfigError(f"--out {out}: the model lies in it, and the bundle would replace it")
+
+
+def _looking(asked: Asked) -> dict[str, Any]:
+    calibration = str(asked.calibration.resolve()) if asked.calibration else ""
+    return {"model": str(asked.model.absolute()), "shapes": {name: list(sizes) for name, sizes in asked.shapes.items()}, "calibration": calibration}
+
+
+def _size(asked: Asked) -> int:
+    """The bytes of the model, its folder's large files (weights may be beside it) and the calibration file."""
+    beside = [one for one in asked.model.parent.iterdir() if one.is_file() and one.suffix not in (".onnx", ".npz", ".npy", ".jsonl")]
+    model = asked.model.stat().st_size
+    near = sum(one.stat().st_size for one in beside) if model < 2**31 else 0
+    places = [] if asked.calibration is None else [asked.calibration, *asked.calibration.glob("*.npz")]
+    return model + min(near, 64 * guard.GIB) + sum(one.stat().st_size for one in places if one.is_file())
+
+
+def _look_limits(asked: Asked) -> guard.Limits:
+    size = _size(asked)
+    seconds = LOOK_S + size / LOOK_BYTES_S
+    return guard.Limits(memory_bytes=max(SMALL_BYTES, 4 * size), cpu_s=seconds, wall_s=seconds, file_bytes=2**26)
+
+
+def _search_limits(asked: Asked, facts: Mapping[str, Any], wanted: Sequence[str]) -> guard.Limits:
+    peak, size = int(facts["peak_bytes"]), _size(asked)
+    large = peak > SMALL_BYTES // TIMES_PEAK or size > SMALL_BYTES // 4
+    memory = 2 * SMALL_BYTES + TIMES_PEAK * max(peak, size) if large else SMALL_BYTES
+    runs = (2 * asked.rows + 300) * (len(wanted) + 1)
+    seconds = SEARCH_S + SLOW * runs * facts["run_s"] + size / LOOK_BYTES_S * 20
+    return guard.Limits(memory_bytes=memory, cpu_s=seconds * local.cores(), wall_s=seconds)
+
+
+def _seen(facts: Mapping[str, Any]) -> str:
+    inputs = "; ".join(f"{one['name']} {one['dtype']}{one['sizes']} ({one['why']})" for one in facts["inputs"])
+    return f"{facts['bytes'] / 1e6:.2f} MB, opset {facts['opset']}, {facts['run_s'] * 1e3:.1f} ms a run. Inputs: {inputs}"
+
+
+def _search(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+    """The search in a guarded process; a candidate that kills it is left out, and it starts again."""
+    target, dead = asked.target, dict[str, str]()
+    job = _looking(asked) | {
+        "inputs": facts["inputs"],
+        "run_s": facts["run_s"],
+        "rows": asked.rows,
+        "folder": str(folder.absolute()),
+        "opset_max": int(target.runtime.opset.number),
+        "ir_max": int(target.runtime.ir_version_max.number),
+        "agreement": max(LEAST_AGREEMENT, float(target.parity.int8_agreement.number)),
+        "fp32_max_abs": float(target.parity.fp32_max_abs.number),
+        "model_mb": float(target.budget.model_mb.number),
+        "latency_counts": _is_this_machine(target),
+        "threads": min(4, local.cores()),
+    }
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        left = [scheme for scheme in wanted if scheme not in dead]
+        try:
+            found = guard.run("search", job | {"wanted": left}, _search_limits(asked, facts, wanted), lambda event: tell(Event(**event)))
+            return found | {"candidates": _in_order(wanted, found["candidates"], dead)}
+        except guard.DiedError as death:
+            scheme = str(death.during.get("note", ""))
+            if scheme not in left or len(left) == 1 or len(dead) >= DEATHS:
+                raise
+            dead[scheme] = death.args[0].removeprefix("search: ")
+            Progress(tell, "quantize").warn(f"{scheme}: {dead[scheme]}; going on without it")
+
+
+def _is_this_machine(target: Target) -> bool:
+    """Whether times here say something about the target."""
+    facts = local.facts()
+    return (facts["os"], facts["arch"].lower()) == (target.platform.os, target.platform.arch)
+
+
+def _in_order(wanted: Sequence[str], tried: Sequence[Mapping[str, Any]], dead: Mapping[str, str]) -> list[Any]:
+    by_scheme = {one["scheme"]: one for one in tried}
+    lost = {name: asdict(Candidate(scheme=name, engine="", status="not made", reason=f"not made: {why}")) for name, why in dead.items()}
+    return [by_scheme.get(name) or lost[name] for name in wanted]
+
+
+def _document(asked: Asked, facts: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "bundle": str(asked.out.resolve()),
+        "target": asked.target.name,
+        "scheme": found["scheme"],
+        "bytes": found["bytes"],
+        "original_bytes": facts["bytes"],
+        "fidelity": found["fidelity"],
+        "agreement": next(one["agreement"] for one in found["candidates"] if one["status"] == "chosen"),
+        "rows": asked.rows,
+        "samples": found["samples"],
+        "candidates": found["candidates"],
+        "notes": found["notes"],
+    }

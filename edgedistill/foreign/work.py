@@ -1,0 +1,137 @@
+"""The search on an accepted model, in a guarded process: rows, graphs, every candidate, golden cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill import graphs, quantizers, runtime, search
+from edgedistill.foreign import prepare
+from edgedistill.foreign.fidelity import Fidelity, Judge
+from edgedistill.foreign.inputs import Input
+from edgedistill.foreign.look import external_files, parsed
+from edgedistill.foreign.samples import Samples, gather
+from edgedistill.progress import Event, Progress
+from edgedistill.spec import Candidate
+
+SAME_ROWS = 8  # that a changed fp32 graph is held against the original on
+TIMED, TIMED_S = 32, 3.0  # inputs that are timed, fewer where a pass over them takes longer
+GOLDEN, GOLDEN_BYTES = 32, 4_000_000  # cases, fewer where they are large
+
+
+def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    """Leave `fp32.onnx`, the chosen file and `golden.npz` in the job's folder; the answer says how all candidates came out."""
+
+    def tell(event: Event) -> None:
+        if event.kind != "note":  # the search's own notes are the table that the face prints
+            hear(asdict(event))
+
+    progress, folder = Progress(tell, "quantize"), Path(job["folder"])
+    external_files(parsed(Path(job["model"])), Path(job["model"]))  # again: this is another process, and the file may be another
+    samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
+    judge = Judge(Path(job["model"]), samples, job["agreement"], job["threads"])
+    progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
+    ready = prepare.prepare(Path(job["model"]), folder, job["opset_max"], job["ir_max"], _sameness(judge, job["fp32_max_abs"]))
+    found = search.find(job["wanted"], _source(ready, samples, judge), judge, _limits(job), _clock(job, samples), folder, progress)
+    graphs_of = {"fp32": graphs.summary(ready.fused), "chosen": graphs.summary(found.file)}
+    golden = _golden(found.file, samples, folder)
+    return {
+        "candidates": [asdict(_with_fidelity(one, judge.records)) for one in found.candidates],
+        "scheme": found.chosen.scheme,
+        "file": found.file.name,
+        "fp32": ready.fused.name,
+        "fp32_bytes": graphs.size(ready.fused),
+        "bytes": graphs.size(found.file),
+        "opset": ready.opset,
+        "ir_version": ready.ir_version,
+        "notes": [*ready.notes, *_deaf(judge.records[found.chosen.scheme])],
+        "fidelity": [asdict(one) for one in judge.records[found.chosen.scheme]],
+        "inputs": [asdict(one) for one in samples.inputs],
+        "samples": dict(samples.facts),
+        "golden": golden,
+        "graph": graphs_of,
+        "external": bool(graphs.beside(found.file)),
+        "agreement_limit": job["agreement"],
+    }
+
+
+def _input(document: Mapping[str, Any]) -> Input:
+    return Input(**{**document, "shape": tuple(document["shape"]), "sizes": tuple(document["sizes"])})
+
+
+def _source(ready: prepare.Prepared, samples: Samples, judge: Judge) -> quantizers.Source:
+    sizes = {str(size): one.sizes[at] for one in samples.inputs for at, size in enumerate(one.shape) if isinstance(size, str)}
+    return quantizers.Source(
+        plain=ready.plain,
+        fused=ready.fused,
+        weights=None,
+        calibration=lambda: (samples.feed(row) for row in samples.calibration),
+        sizes=sizes,
+        divergence=judge.divergence,
+        holds=lambda file: not judge(file).problem,
+    )
+
+
+def _limits(job: Mapping[str, Any]) -> search.Limits:
+    return search.Limits(agreement=job["agreement"], bytes=job["model_mb"] * 1e6)
+
+
+def _clock(job: Mapping[str, Any], samples: Samples) -> search.Clock | None:
+    if not job["latency_counts"]:
+        return None
+    count = int(np.clip(TIMED_S / max(job["run_s"], 1e-6), 4, TIMED))
+    return search.clock_here([samples.feed(row) for row in samples.judging[:count]])
+
+
+def _sameness(judge: Judge, allowed: float) -> prepare.Same:
+    """Whether a graph's answers are the original's: within `allowed` of the largest, and 1 at least."""
+
+    def same(file: Path) -> str:
+        session = runtime.open_session(file, threads=judge.threads)
+        names = [one.name for one in session.get_outputs()]
+        if names != judge.names:
+            return f"its outputs are {', '.join(names)}"
+        worst = max(_off(fp32, ours) for pair in judge.pairs(session, SAME_ROWS) for fp32, ours in zip(*pair, strict=True))
+        return "" if worst <= allowed else f"its answers are off by {worst:.2g}"
+
+    return same
+
+
+def _off(fp32: NDArray[Any], ours: NDArray[Any]) -> float:
+    if fp32.shape != ours.shape:
+        return float("inf")
+    wide, other = fp32.astype(np.float64), ours.astype(np.float64)
+    worst = float(np.abs(wide - other).max(initial=0)) / max(1.0, float(np.abs(wide).max(initial=0)))
+    return worst if np.isfinite(worst) else float("inf")
+
+
+def _with_fidelity(one: Candidate, records: Mapping[str, list[Fidelity]]) -> Candidate:
+    return replace(one, facts={**one.facts, "fidelity": [asdict(found) for found in records[one.scheme]]}) if one.scheme in records else one
+
+
+def _deaf(found: Sequence[Fidelity]) -> list[str]:
+    """What must be said of outputs that no judging input changes."""
+    return [f"WEAK: the original's output '{one.output}' is the same for every input: its figures say nothing" for one in found if not one.varies]
+
+
+def _golden(file: Path, samples: Samples, folder: Path) -> dict[str, Any]:
+    """Judging inputs with what the chosen file says of them, by their place in the manifest: `CASE/in/INPUT`, `CASE/out/OUTPUT`."""
+    session = runtime.open_session(file, threads=1)
+    arrays: dict[str, NDArray[Any]] = {}
+    cases = 0
+    while cases < min(GOLDEN, len(samples.judging)) and (not cases or sum(one.nbytes for one in arrays.values()) * (1 + 1 / cases) <= GOLDEN_BYTES):
+        feed = samples.feed(samples.judging[cases])
+        answers = session.run(None, dict(feed))
+        arrays |= {f"{cases}/in/{at}": feed[one.name] for at, one in enumerate(samples.inputs)}
+        arrays |= {f"{cases}/out/{at}": answer for at, answer in enumerate(answers)}
+        cases += 1
+    with (folder / "golden.npz").open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    outputs = range(len(session.get_outputs()))
+    scales = [max(float(np.abs(arrays[f"{case}/out/{at}"].astype(np.float64)).max(initial=0)) for case in range(cases)) or 1.0 for at in outputs]
+    return {"cases": cases, "scales": scales}
