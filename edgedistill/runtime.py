@@ -63,11 +63,16 @@ def by_length(rows: Sequence[Any], batch_size: int) -> list[NDArray[np.int64]]:
 
 
 def fitted(session: InferenceSession, feeds: Mapping[str, NDArray[Any]], pad_id: int) -> dict[str, NDArray[Any]]:
-    """What a session takes of the feeds, filled up to the shape that a graph of one shape asks for: ids with `pad_id`, the rest with 0.
+    """What a session takes of the feeds, as `filled` for its inputs."""
+    return filled(feeds, {entry.name: entry.shape for entry in session.get_inputs()}, pad_id)
+
+
+def filled(feeds: Mapping[str, NDArray[Any]], shapes: Mapping[str, Sequence[int | str | None]], pad_id: int) -> dict[str, NDArray[Any]]:
+    """The feeds that have a shape, filled up where a graph of one shape asks for more: ids with `pad_id`, the rest with 0.
 
     Raises StageError when an input is longer than the graph.
     """
-    return {entry.name: _filled(feeds[entry.name], entry.shape, pad_id if entry.name == "input_ids" else 0) for entry in session.get_inputs()}
+    return {name: _filled(feeds[name], shape, pad_id if name == "input_ids" else 0) for name, shape in shapes.items()}
 
 
 def _filled(array: NDArray[Any], shape: Sequence[int | str | None], value: int) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins
+from edgedistill import plugins, runtime
 from edgedistill.bundle import tensors
 from edgedistill.bundle.lineage import original_files, student_files, teacher_files
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples
@@ -101,7 +101,7 @@ def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, thread
     job = {
         "model": str(model),
         "feeds": [
-            {key: {"dtype": str(value.dtype), "values": value.tolist()} for key, value in task.feeds([row], spec["pad_id"]).items()} for row in rows
+            {key: {"dtype": str(value.dtype), "values": value.tolist()} for key, value in _feeds(bundle, name, row).items()} for row in rows
         ],
         "picks": picks,
         **_pace(mode, threads),
@@ -131,6 +131,13 @@ def _foreign_rows(
     }
     rows = [] if original is None else [Row(subject="original", job={"model": str(original[0]), "feeds": feeds, **pace})]
     return [*rows, Row(subject="bundle", job={"model": str(bundle.path / "model.onnx"), "feeds": feeds, **pace, **known})]
+
+
+def _feeds(bundle: Bundle, name: str, row: Any) -> dict[str, NDArray[Any]]:
+    """A row as inputs, in the bundle's shape where its graph has only one."""
+    pad_id = bundle.manifest["encoder"]["pad_id"]
+    feeds: dict[str, NDArray[Any]] = bundle.task.feeds([row], pad_id)
+    return runtime.filled(feeds, {one["name"]: one["shape"] for one in bundle.manifest["inputs"]}, pad_id) if name == "bundle" else feeds
 
 
 def _raise_unless_ok(subject: str, result: Mapping[str, Any]) -> None:
