@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +22,7 @@ from edgedistill.spec import Candidate, Target
 SCHEMA = "edgedistill.quantize/1"  # 1: first
 LEAST_AGREEMENT = 0.99  # whatever the profile says: nobody here knows what the model's errors cost
 SMALL_BYTES = 2 * guard.GIB  # what a guarded process may use, and more only where the file itself is large
+LARGE_BYTES = 64 * 2**20  # smaller weights fit what every file may use
 LOOK_S = 40.0  # a hostile file costs its user less than a minute
 LOOK_BYTES_S = 50e6  # of a large file in a second, for its deadline
 SEARCH_S = 180.0
@@ -96,12 +99,20 @@ def _looking(asked: Asked) -> dict[str, Any]:
 
 
 def _size(asked: Asked) -> int:
-    """The bytes of the model, its folder's large files (weights may be beside it) and the calibration file."""
-    beside = [one for one in asked.model.parent.iterdir() if one.is_file() and one.suffix not in (".onnx", ".npz", ".npy", ".jsonl")]
-    model = asked.model.stat().st_size
-    near = sum(one.stat().st_size for one in beside) if model < 2**31 else 0
-    places = [] if asked.calibration is None else [asked.calibration, *asked.calibration.glob("*.npz")]
-    return model + min(near, 64 * guard.GIB) + sum(one.stat().st_size for one in places if one.is_file())
+    """The bytes of the model, of the files beside it that it names, and of the calibration file: what large limits are for."""
+    places = [asked.model, *_named(asked.model)]
+    if asked.calibration is not None:
+        places += [asked.calibration, *asked.calibration.glob("*.npz")]
+    return sum(one.stat().st_size for one in places if one.is_file())
+
+
+def _named(model: Path) -> list[Path]:
+    """Large files in the model's folder whose names are among its bytes, where places of weights are plain text."""
+    large = [one for one in model.parent.iterdir() if one.is_file() and one.stat().st_size > LARGE_BYTES and not one.samefile(model)]
+    if not large or not model.stat().st_size:
+        return []
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return [one for one in large if content.find(os.fsencode(one.name)) >= 0]
 
 
 def _look_limits(asked: Asked) -> guard.Limits:
