@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-VOCABULARY, WIDTH, CLASSES = 50, 32, 5
+VOCABULARY, WIDTH, CLASSES = 50, 32, 2
 
 
 def weights(random: np.random.Generator) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def weights(random: np.random.Generator) -> dict[str, Any]:
 
 
 def classifier(opset: int = 17, ir_version: int = 8, domain: str = "") -> onnx.ModelProto:
-    """Ids and a mask [batch, length] to logits [batch, 5]: the mean of masked embeddings through two layers."""
+    """Ids and a mask [batch, length] to logits [batch, 2]: the mean of masked embeddings through two layers."""
     node = helper.make_node
     nodes = [
         node("Gather", ["table", "ids"], ["looked"]),
@@ -51,14 +51,14 @@ def classifier(opset: int = 17, ir_version: int = 8, domain: str = "") -> onnx.M
 
 
 def picture(dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """An image [n, 3, h, w], its sizes open, to one number: a convolution and its mean."""
+    """An image [n, 3, h, w], its sizes open, to four numbers: a convolution and its means."""
     kernel = np.random.default_rng(1).normal(size=(4, 3, 3, 3)).astype(np.float32)
     nodes = [helper.make_node("Conv", ["x", "kernel"], ["maps"]), helper.make_node("GlobalAveragePool", ["maps"], ["y"])]
     graph = helper.make_graph(
         nodes,
         "picture",
         [helper.make_tensor_value_info("x", dtype, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, 1, 1])],
         [numpy_helper.from_array(kernel, "kernel")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -71,9 +71,9 @@ def save(model: onnx.ModelProto, file: Path) -> Path:
 
 
 def save_apart(model: onnx.ModelProto, file: Path, location: str = "weights.bin") -> Path:
-    """With its weights beside it."""
+    """With its weights beside it, but not what shapes are made of, which ONNX Runtime wants inside."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save_model(model, str(file), save_as_external_data=True, all_tensors_to_one_file=True, location=location, size_threshold=16)
+    onnx.save_model(model, str(file), save_as_external_data=True, all_tensors_to_one_file=True, location=location, size_threshold=256)
     return file
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +15,7 @@ from conftest import run_cli
 from foreign_models import MUTATIONS, classifier, endless, mutated, pointing, save, save_apart
 
 from edgedistill.config import load_target
-from edgedistill.errors import ConfigError, EdgedistillError, StageError
+from edgedistill.errors import EdgedistillError, StageError
 from edgedistill.foreign import guard, run
 
 pytestmark = pytest.mark.xdist_group("foreign-hostile")
@@ -64,7 +62,7 @@ def test_two_hundred_damaged_files_are_refused_when_looked_at(tmp_path: Path) ->
 
 def test_damaged_files_end_the_command_with_exit_2_or_3_within_a_minute_and_2_gb(tmp_path: Path) -> None:
     sound = []
-    for kind, file in mutated(tmp_path, 24):
+    for kind, file in mutated(tmp_path, 20):
         started = time.monotonic()
         done = run_cli("quantize", str(file), "-t", "linux-x64", "--scheme", "fp32", "--out", str(file.parent / "out"), cwd=file.parent, check=None)
         assert time.monotonic() - started < SECONDS, file
@@ -93,9 +91,9 @@ def test_place_is_named_when_weights_lie_outside_or_nowhere(location: str, tmp_p
     file = pointing(tmp_path / "model" / "model.onnx", location)
     (file.parent / "link.bin").symlink_to(tmp_path / "outside.bin")
     (file.parent / "door").symlink_to(tmp_path)
-    done = run_cli("quantize", str(file), "-t", "linux-x64", "--out", "out", cwd=tmp_path, check=2)
-    assert "tensor 'table'" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, message, _ = look(file)
+    assert code == 2
+    assert "tensor 'table'" in message
 
 
 @pytest.mark.parametrize(("offset", "length"), [("99999999", "8"), ("-4", "8"), ("0", "1e9"), ("0", "999999999")])
@@ -187,15 +185,9 @@ engine.make = planted
     assert "fp32" in reasons
 
 
-def test_working_folder_is_no_place_for_modules_when_the_child_starts(tmp_path: Path) -> None:
+def test_folder_of_the_model_is_no_place_for_modules_when_the_child_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A downloaded model may come with an `onnx.py` beside it."""
-    model = save(classifier(), tmp_path / "model.onnx")
-    for name in ("onnx", "numpy", "json"):
+    for name in ("onnx", "numpy", "selectors"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('planted code ran')", encoding="utf-8")
-    code = (
-        "import sys; sys.path.remove('') if '' in sys.path else None\n"
-        "from edgedistill.cli import main; sys.argv = ['edgedistill', 'quantize', sys.argv[1], '-t', 'nowhere', '--out', 'out']; main()"
-    )
-    done = subprocess.run([sys.executable, "-P", "-c", code, str(model)], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == ConfigError.exit_code
-    assert "planted" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert look(save(classifier(), tmp_path / "model.onnx"))[0] == 0

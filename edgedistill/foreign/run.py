@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import schemes
+from edgedistill import profiles
 from edgedistill.bundle.tensors import SCHEMA as BUNDLE_SCHEMA
 from edgedistill.bundle.tensors import schema_of
 from edgedistill.devices import local
@@ -20,6 +22,7 @@ from edgedistill.spec import Candidate, Target
 SCHEMA = "edgedistill.quantize/1"  # 1: first
 LEAST_AGREEMENT = 0.99  # whatever the profile says: nobody here knows what the model's errors cost
 SMALL_BYTES = 2 * guard.GIB  # what a guarded process may use, and more only where the file itself is large
+LARGE_BYTES = 64 * 2**20  # smaller weights fit what every file may use
 LOOK_S = 40.0  # a hostile file costs its user less than a minute
 LOOK_BYTES_S = 50e6  # of a large file in a second, for its deadline
 SEARCH_S = 180.0
@@ -47,7 +50,8 @@ def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
 
     Raises ConfigError when the request or the file is refused, StageError when no scheme holds or the guarded process dies.
     """
-    wanted = _wanted(asked.target, asked.scheme)
+    target = profiles.only(asked.target, asked.scheme) if asked.scheme else asked.target
+    wanted = [entry.scheme for entry in target.quantization.allowed]
     _check_places(asked)
     progress = Progress(tell, "quantize")
     progress.begin(f"{asked.model} for {asked.target.name}")
@@ -60,20 +64,6 @@ def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
         pack.write(asked.target, asked.model, facts, found, place, asked.out, asked.store)
     progress.end(f"{found['scheme']} in {asked.out}")
     return _document(asked, facts, found)
-
-
-def _wanted(target: Target, scheme: str | None) -> tuple[str, ...]:
-    """The schemes to try. Raises ConfigError where the one that was asked for is none, forbidden or not the target's."""
-    allowed = tuple(entry.scheme for entry in target.quantization.allowed)
-    if scheme is None:
-        return allowed
-    refused = next((entry for entry in target.quantization.forbidden if entry.scheme == scheme), None)
-    if refused is not None:
-        raise ConfigError(f"--scheme {scheme}: forbidden on {target.name}: {refused.why}", hint=f"source: {refused.source}")
-    schemes.parse(scheme)
-    if scheme not in allowed:
-        raise ConfigError(f"--scheme {scheme}: {target.name} does not list it", hint=f"it lists: {', '.join(allowed)}")
-    return (scheme,)
 
 
 def _check_places(asked: Asked) -> None:
@@ -96,12 +86,20 @@ def _looking(asked: Asked) -> dict[str, Any]:
 
 
 def _size(asked: Asked) -> int:
-    """The bytes of the model, its folder's large files (weights may be beside it) and the calibration file."""
-    beside = [one for one in asked.model.parent.iterdir() if one.is_file() and one.suffix not in (".onnx", ".npz", ".npy", ".jsonl")]
-    model = asked.model.stat().st_size
-    near = sum(one.stat().st_size for one in beside) if model < 2**31 else 0
-    places = [] if asked.calibration is None else [asked.calibration, *asked.calibration.glob("*.npz")]
-    return model + min(near, 64 * guard.GIB) + sum(one.stat().st_size for one in places if one.is_file())
+    """The bytes of the model, of the files beside it that it names, and of the calibration file: what large limits are for."""
+    places = [asked.model, *_named(asked.model)]
+    if asked.calibration is not None:
+        places += [asked.calibration, *asked.calibration.glob("*.npz")]
+    return sum(one.stat().st_size for one in places if one.is_file())
+
+
+def _named(model: Path) -> list[Path]:
+    """Large files in the model's folder whose names are among its bytes, where places of weights are plain text."""
+    large = [one for one in model.parent.iterdir() if one.is_file() and one.stat().st_size > LARGE_BYTES and not one.samefile(model)]
+    if not large or not model.stat().st_size:
+        return []
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return [one for one in large if content.find(os.fsencode(one.name)) >= 0]
 
 
 def _look_limits(asked: Asked) -> guard.Limits:
@@ -137,7 +135,7 @@ def _search(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folde
         "agreement": max(LEAST_AGREEMENT, float(target.parity.int8_agreement.number)),
         "fp32_max_abs": float(target.parity.fp32_max_abs.number),
         "model_mb": float(target.budget.model_mb.number),
-        "latency_counts": _is_this_machine(target),
+        "latency_counts": profiles.is_this_machine(target),
         "threads": min(4, local.cores()),
     }
     while True:
@@ -153,12 +151,6 @@ def _search(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folde
                 raise
             dead[scheme] = death.args[0].removeprefix("search: ")
             Progress(tell, "quantize").warn(f"{scheme}: {dead[scheme]}; going on without it")
-
-
-def _is_this_machine(target: Target) -> bool:
-    """Whether times here say something about the target."""
-    facts = local.facts()
-    return (facts["os"], facts["arch"].lower()) == (target.platform.os, target.platform.arch)
 
 
 def _in_order(wanted: Sequence[str], tried: Sequence[Mapping[str, Any]], dead: Mapping[str, str]) -> list[Any]:

@@ -100,9 +100,7 @@ def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, thread
     picks = [{key: value.tolist() for key, value in task.picks([row]).items()} for row in rows] if golden else []
     job = {
         "model": str(model),
-        "feeds": [
-            {key: {"dtype": str(value.dtype), "values": value.tolist()} for key, value in _feeds(bundle, name, row).items()} for row in rows
-        ],
+        "feeds": [{key: {"dtype": str(value.dtype), "values": value.tolist()} for key, value in _feeds(bundle, name, row).items()} for row in rows],
         "picks": picks,
         **_pace(mode, threads),
         **golden,
