@@ -3,7 +3,7 @@
     fp32 · fp16 · int8-dynamic[-per-channel][-reduced] · int8-dynamic-u8u8 · int8-dynamic-int4-embeddings
     int8-static-{s8s8,u8s8,u8u8}[-per-channel][-reduced][-percentile|-entropy] · int16-static-u16u8 · int4-weights · int8-pt2e
 
-Any int8-dynamic… and int8-static… may end in `-mixed`: the operators that hurt stay fp32, found by measuring.
+Any int8-dynamic… and int8-static… but the one with 4-bit embeddings may end in `-mixed`: the operators that hurt stay fp32, found by measuring.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SCHEMES = {
     "fp16": Base(activations="fp16", weights="fp16"),
     "int8-dynamic": Base(activations="u8", weights="s8", choices=(CHANNELS, RANGE, MIXED)),
     "int8-dynamic-u8u8": Base(activations="u8", weights="u8", choices=(MIXED,)),
-    "int8-dynamic-int4-embeddings": Base(activations="u8", weights="s8", choices=(MIXED,)),
+    "int8-dynamic-int4-embeddings": Base(activations="u8", weights="s8"),
     "int8-static-s8s8": Base(activations="s8", weights="s8", choices=STATIC),
     "int8-static-u8s8": Base(activations="u8", weights="s8", choices=STATIC),
     "int8-static-u8u8": Base(activations="u8", weights="u8", choices=STATIC),
