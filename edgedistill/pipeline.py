@@ -196,7 +196,11 @@ def _keyed(params: Any) -> Any:
         return [_keyed(value) for value in params] if isinstance(params, list | tuple) else params
     hidden = PLACES if params.keys() & {"text", "vocabulary", "copies"} else ()
     files = ("test", "validation") if "calibration" in params else ()
-    kept = {name: value if name == "where" else _keyed(value) for name, value in params.items() if name not in hidden and (name, value) not in LATER.items()}
+    kept = {
+        name: value if name == "where" else _keyed(value)
+        for name, value in params.items()
+        if name not in hidden and (name, value) not in LATER.items()
+    }
     return {name: "file" if name in files and isinstance(value, str) else value for name, value in kept.items()}
 
 
