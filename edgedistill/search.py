@@ -104,7 +104,8 @@ def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
     able = [one for one in candidates if one.status in ("chosen", "lost")]
     if not able:
         reasons = "; ".join(f"{one.scheme}: {one.reason}" for one in candidates)
-        raise StageError(f"no allowed scheme can be shipped: {reasons}", hint="allow fp32 in the target")
+        hint = "allow fp32 in the target, or end the recipe with a round that has quantization_aware = true"
+        raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=hint)
     known = [one for one in able if one.cost is not None]
     least = min((one.cost for one in known if one.cost is not None), default=None)
     best = able[0] if least is None else next(one for one in known if (one.cost or 0) <= ALIKE * least)

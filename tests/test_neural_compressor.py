@@ -162,12 +162,15 @@ def test_numbers_are_neural_compressors_when_prepared_beside_it(folder: Path, ma
 def test_weights_are_int8_with_their_own_scales_when_kept(folder: Path, made: dict[str, Any]) -> None:
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(str(made["file"])).graph.initializer}
     plain = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(str(folder / "model.onnx")).graph.initializer}
-    tables = [name for name in held if name.endswith("_int8") and name.removesuffix("_int8") in plain]
+    tables = [name for name in held if name.endswith("_u8") and name.removesuffix("_u8") in plain]
     assert len(tables) == 3
     for name in tables:
-        table, scale = plain[name.removesuffix("_int8")], held[f"{name.removesuffix('_int8')}_scale"]
-        assert scale == pytest.approx(np.abs(table).max() / 127.5, rel=1e-6)
-        np.testing.assert_array_equal(held[name], np.clip(np.rint(table / scale), -128, 127))
+        stem = name.removesuffix("_u8")
+        table, scale = plain[stem], (plain[stem].max() - plain[stem].min()) / 255
+        zero = np.rint(-plain[stem].min() / scale)
+        assert held[f"{stem}_scale"] == pytest.approx(scale, rel=1e-6)
+        assert held[f"{stem}_zero"] == zero
+        np.testing.assert_allclose(held[name], np.clip(np.rint(table / held[f"{stem}_scale"]) + zero, 0, 255), atol=0)
     assert not [values for values in held.values() if values.ndim == 2 and values.dtype == np.float32]
     assert made["file"].stat().st_size < 0.75 * (folder / "model.onnx").stat().st_size
 

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from edgedistill import runtime
 
-Table = Callable[[NDArray[np.float32]], tuple[NDArray[np.int8], float]]
 WEIGHTED = ("MatMul", "Gemm", "Conv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Linear:
-    """A linear map: its weight [out, in] in fp32 and in int8, the weight's `scales` [out] or [1], scale and zero point of what it has `seen`."""
+    """A linear map: its weight [out, in] in fp32 and in int8, the weight's `scales` [out] or [1], and how what it sees is kept in 8 bits."""
 
     original: NDArray[np.float32]
     integers: NDArray[np.int8]
@@ -30,6 +29,18 @@ class Linear:
     seen_scale: float
     seen_zero: int
     seen_signed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Table:
+    """An embedding table in u8."""
+
+    integers: NDArray[np.uint8]
+    scale: float
+    zero: int
+
+
+Tables = Callable[[NDArray[np.float32]], Table]
 
 
 def inputs(file: Path) -> list[str]:
@@ -41,8 +52,8 @@ def inputs(file: Path) -> list[str]:
     return [entry.name for entry in graph.input if entry.name not in held]
 
 
-def write(plain: Path, linears: Sequence[Linear], table: Table, out: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Write the graph with integers wherever a linear map is known, its embeddings through `table`; returns `kept_fp32` and `int8_macs`."""
+def write(plain: Path, linears: Sequence[Linear], tables: Tables, out: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Write the graph with integers wherever a linear map is known, its embeddings through `tables`; returns `kept_fp32` and `int8_macs`."""
     import onnx
 
     model = onnx.load(str(plain))
@@ -56,7 +67,7 @@ def write(plain: Path, linears: Sequence[Linear], table: Table, out: Path, sizes
             draft.integer(node, linear)
             done.add(node.output[0])
         elif node.op_type == "Gather" and _is_table(draft.held.get(node.input[0])):
-            draft.looked_up(node, table)
+            draft.looked_up(node, tables)
         else:
             draft.nodes.append(node)
     if linears and not done:
@@ -98,16 +109,20 @@ class _Draft:
         changed.attribute.extend(node.attribute)
         self.nodes.append(changed)
 
-    def looked_up(self, node: Any, table: Table) -> None:
-        """A Gather of int8 rows, whose result alone becomes fp32."""
+    def looked_up(self, node: Any, tables: Tables) -> None:
+        """A Gather of u8 rows, whose result alone becomes fp32."""
         from onnx import helper
 
         stem = node.input[0]
-        if f"{stem}_int8" not in self.new:
-            integers, scale = table(self.held[stem])
-            self._keep(stem, integers, np.array(scale, np.float32))
-        rows = f"{node.output[0]}_int8"
-        changed = helper.make_node("Gather", [f"{stem}_int8", node.input[1]], [rows], name=node.name)
+        if f"{stem}_u8" not in self.new:
+            table = tables(self.held[stem])
+            self.new |= {
+                f"{stem}_u8": table.integers,
+                f"{stem}_scale": np.array(table.scale, np.float32),
+                f"{stem}_zero": np.array(table.zero, np.uint8),
+            }
+        rows = f"{node.output[0]}_u8"
+        changed = helper.make_node("Gather", [f"{stem}_u8", node.input[1]], [rows], name=node.name)
         changed.attribute.extend(node.attribute)
         back = helper.make_node("DequantizeLinear", [rows, f"{stem}_scale", f"{stem}_zero"], list(node.output), name=f"{node.output[0]}_dequantized")
         self.nodes += [changed, back]

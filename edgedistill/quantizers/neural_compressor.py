@@ -6,7 +6,7 @@ ONNX file that would be shipped, and stops at the first that holds; where none d
 
 The scales, zero points and int8 weights that it ends with go onto the plain fp32 graph as QuantizeLinear and DequantizeLinear, each at the
 operator with the same weight. torch's own export of a converted model is not used: it starts at opset 18, above what the profiles allow, and
-has other names and shapes. PT2E leaves embeddings in fp32; their tables are kept in int8 with neural-compressor's observer for weights per tensor.
+has other names and shapes. PT2E leaves embeddings in fp32; their tables are kept in u8 with neural-compressor's observer per tensor.
 
 Source: https://github.com/intel/neural-compressor/blob/v3.10/docs/source/3x/PT_StaticQuant.md (PT2E) and autotune.md (tuning).
 """
@@ -81,7 +81,7 @@ def _captured(source: Source) -> Any:
     import torch
     from neural_compressor.torch.export import export
 
-    assert source.torch_model is not None
+    assert source.torch_model is not None, "make has looked"
     assert source.forward is not None
     model, answer, names = source.torch_model(), source.forward, _qdq.inputs(source.plain)
 
@@ -161,18 +161,18 @@ def _value(model: Any, argument: Any) -> Any:
     return found
 
 
-def _table(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
-    """An embedding table in int8 with one scale, by neural-compressor's observer for weights per tensor."""
+def _table(values: NDArray[np.float32]) -> _qdq.Table:
+    """An embedding table in u8 with one scale and zero point, by neural-compressor's observer per tensor."""
     import torch
     from neural_compressor.torch.algorithms.pt2e_quant.utility import create_quant_spec_from_config
 
-    spec = create_quant_spec_from_config("int8", sym=True, granularity="per_tensor", algo="minmax")
+    spec = create_quant_spec_from_config("uint8", sym=False, granularity="per_tensor", algo="minmax")
     observer = spec.observer_or_fake_quant_ctr(dtype=spec.dtype, qscheme=spec.qscheme, quant_min=spec.quant_min, quant_max=spec.quant_max)
     table = torch.from_numpy(values)
     observer(table)
-    scale, _ = observer.calculate_qparams()
-    integers = torch.clamp(torch.round(table / scale), spec.quant_min, spec.quant_max).to(torch.int8)
-    return integers.numpy(), float(scale)
+    scale, zero = observer.calculate_qparams()
+    integers = torch.clamp(torch.round(table / scale) + zero, spec.quant_min, spec.quant_max).to(torch.uint8)
+    return _qdq.Table(integers=integers.numpy(), scale=float(scale), zero=int(zero))
 
 
 @contextlib.contextmanager

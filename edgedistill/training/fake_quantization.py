@@ -2,9 +2,10 @@
 
     q(x) = s · (clamp(round(x / s) + z, lowest, highest) − z)          the gradient passes where nothing was clamped
 
-Weights of linear maps and convolutions, and embedding tables: signed, one scale s = max|w| / 127, z = 0, as ONNX Runtime's quantiser has
-them. What goes into a linear map or convolution: unsigned 8 bits, whose range is a moving average over the batches of a training and stands
-still in an evaluation. In mixed precision the rounded numbers are multiplied in bfloat16, as the others are.
+Weights of linear maps and convolutions: signed, one scale s = max|w| / 127, z = 0. Embedding tables: unsigned, from their least to their
+greatest number. Both as ONNX Runtime's quantiser has them. What goes into a linear map or convolution: unsigned, with a range that is a
+moving average over the batches of a training and stands still in an evaluation. In mixed precision the rounded numbers are multiplied in
+bfloat16, as the others are.
 
 Sources: Jacob et al. 2018, arXiv:1712.05877, section 3, equations 10 to 12, and section 3.1 on ranges; Zafrir et al. 2019, arXiv:1910.06188,
 section 2 (Q8BERT: every fully connected and embedding layer of a BERT).
@@ -32,7 +33,8 @@ class Weight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight on its grid."""
-        return on_grid(weight, weight)
+        scale = _above_zero(weight.detach().abs().amax() / SIGNED[1])
+        return _on_grid(weight, scale, torch.zeros_like(scale), SIGNED)
 
 
 class Seen(nn.Module):
@@ -61,11 +63,19 @@ class Seen(nn.Module):
         return found
 
 
-def on_grid(values: Tensor, weight: Tensor) -> Tensor:
-    """Values on the int8 grid of a weight that they are part of."""
-    scale = (weight.detach().abs().amax().float() / SIGNED[1]).clamp(min=torch.finfo(torch.float32).tiny).reshape(1)
-    zero = torch.zeros(1, dtype=torch.int32, device=scale.device)
-    found: Tensor = torch.fake_quantize_per_tensor_affine(values.float(), scale, zero, *SIGNED)
+def rows_of(table: Tensor, rows: Tensor) -> Tensor:
+    """Rows of an embedding table on the grid of the whole table, which is large, and of which a batch reads little."""
+    low, high = table.detach().amin().clamp(max=0.0), table.detach().amax().clamp(min=0.0)
+    scale = _above_zero((high - low) / UNSIGNED[1])
+    return _on_grid(rows, scale, torch.round(-low / scale), UNSIGNED)
+
+
+def _above_zero(scale: Tensor) -> Tensor:
+    return scale.float().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _on_grid(values: Tensor, scale: Tensor, zero: Tensor, limits: tuple[int, int]) -> Tensor:
+    found: Tensor = torch.fake_quantize_per_tensor_affine(values.float(), scale.reshape(1), zero.reshape(1).to(torch.int32), *limits)
     return found
 
 
@@ -94,5 +104,4 @@ def _seen(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _rows(table: Any, _inputs: Any, rows: Tensor) -> Tensor:
-    """Rows that were looked up, on the grid of their whole table: a table is large, and a batch reads little of it."""
-    return on_grid(rows, table.weight)
+    return rows_of(table.weight, rows)
