@@ -43,7 +43,10 @@ def runner_up(candidates: Sequence[Mapping[str, Any]]) -> str:
     """The best of those that lost, by cost where it is known, else by the profile's order; where none held, the first that is out."""
     lost = [one for one in candidates if one["status"] == "lost"]
     best = min(lost, key=lambda one: one["cost"] or 0.0, default=None) or next((one for one in candidates if one["status"] == "out"), None)
-    return f"{best['scheme']}: {best['reason'].partition(': ')[2]}" if best else "no other scheme is allowed"
+    if best is None:
+        return "no other scheme is allowed"
+    why = best["reason"].partition(": ")[2]
+    return f"{best['scheme']}: {why.partition('; ')[2] if why.startswith('the profile puts') else why}"  # which one it puts first, the row says
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
