@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import surgery
+from edgedistill.exporters import _lean
 
 OPTIMISER = {
     "bert": "bert",
@@ -107,6 +108,7 @@ def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int
     finally:
         logging.disable(logging.NOTSET)
     _keep_residuals_apart(fused.model)
+    _lean.trim(fused.model)
     fused.model.ir_version = min(fused.model.ir_version, ir_version)
     onnx.save(fused.model, str(file))
     return {name: count for name, count in fused.get_fused_operator_statistics().items() if count}
