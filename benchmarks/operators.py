@@ -227,7 +227,7 @@ def render(document: Mapping[str, Any]) -> str:
     rule = "|---" * (len(lengths) + 1) + "|"
     rows = [f"| {kind} | {' | '.join(_kind(one['kinds'].get(kind)) for one in lengths)} |" for kind in kinds]
     sums = " | ".join(f"{one['profile_us']:.0f}" for one in lengths)
-    said = {
+    said: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
         "model, without the profiler, µs": lambda one: _three(one["model_us"], 0),
         "products with weights (attention's own), million MACs": lambda one: f"{one['mmacs']:.1f} ({one['attention_mmacs']:.1f})",
         "bare int8 products, µs": lambda one: _three(one["bare_int8_us"], 0),

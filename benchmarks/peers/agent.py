@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,7 @@ def openvino(model: str, threads: int) -> tuple[list[str], Run]:
 
     Its thread is not pinned: on a machine with other jobs, OpenVINO would wait for the core that it chose.
     """
-    import openvino as ov
-
+    ov = import_module("openvino")
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
     compiled = ov.Core().compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
