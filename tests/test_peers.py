@@ -70,7 +70,7 @@ def test_verdict_says_which_half_fails_and_whether_chance_could_turn_it(changed:
 
 
 def test_page_has_every_peer_and_the_reason_of_one_that_failed() -> None:
-    conditions = {"turns": 9, "threads": 1, "timed_rows": 32, "test_rows": 2000, "cores": 2, "cpu": "a CPU", "load": [0.1, 0.2]}
+    conditions = {"turns": 9, "passes": 20, "threads": 1, "timed_rows": 32, "test_rows": 2000, "cores": 2, "cpu": "a CPU", "load": [0.1, 0.2]}
     conditions |= {"python": "3.11.7", "date": "2026-11-21"}
     peers = {"first": row(), "second": {"failed": "pip: no matching | distribution"}}
     page = table.render({"bundle": "default for linux-x64", "conditions": conditions, "ours": row(), "peers": peers})

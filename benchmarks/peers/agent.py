@@ -1,21 +1,24 @@
 """One model in one fresh process of its own environment: what it answers to every row, or how long a row takes it. numpy and its runtime only.
 
-    python agent.py JOB.json RESULT.json
+    python agent.py JOB.json
 
-A job names the `engine`, the `model` and its `threads`, and the file of `rows`, one JSON object a line with the token ids of one text. With
-`at` it times these rows at their natural length: warm-up until two passes agree within 2 %, then whole passes for `min_s` seconds. Each run has
-two times: on the clock, and of the processor (all threads of this process), which other jobs on the machine hardly change. Without `at`, it answers
-all rows, one at a time.
+A job names the `engine`, the `model` and its `threads`, and the file of `rows`, one JSON object a line with the token ids of one text. Without
+`at` it answers all rows, one at a time, as one line of JSON on stdout. With `at` it is to time these rows at their natural length: it loads, warms up
+until two passes agree within 2 %, says so in a line, and then waits; for every line on stdin it makes one pass and answers with a line. So whoever
+started several can let them run pass by pass in turns, none disturbing another. Each row has two times: on the clock, and of the processor (all
+threads of this process), which other jobs on the machine hardly change.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -24,22 +27,28 @@ Feed = dict[str, np.ndarray]
 Run = Callable[[Feed], np.ndarray]
 
 
-def main(job_file: str, result_file: str) -> None:
-    """Do the job and write the result."""
+def main(job_file: str) -> None:
+    """Do the job, and say what came of it."""
+    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no answer
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in Path(job["rows"]).read_text(encoding="utf-8").splitlines()]
     started = time.perf_counter()
     names, run = ENGINES[job["engine"]](job["model"], job["threads"])
     load_ms = (time.perf_counter() - started) * 1e3
-    lines = Path(job["rows"]).read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    if "at" in job:
-        feeds = [feed(rows[index], names) for index in job["at"]]
-        warmups = warm_up(run, feeds)
-        samples = steady(run, feeds, job["min_s"])
-        found = {"load_ms": load_ms, "warmups_ms": warmups, "samples_ms": [one[0] for one in samples], "cpu_ms": [one[1] for one in samples]}
-    else:
-        found = {"outputs": [np.asarray(run(feed(row, names)), np.float64).reshape(-1).tolist() for row in rows]}
-    Path(result_file).write_text(json.dumps(found), encoding="utf-8")
+    if "at" not in job:
+        _tell(told, {"outputs": [np.asarray(run(feed(row, names)), np.float64).reshape(-1).tolist() for row in rows]})
+        return
+    feeds = [feed(rows[index], names) for index in job["at"]]
+    _tell(told, {"load_ms": load_ms, "warmups_ms": warm_up(run, feeds)})
+    for _ in sys.stdin:
+        samples = [timed(run, one) for one in feeds]
+        _tell(told, {"clock_ms": [one[0] for one in samples], "cpu_ms": [one[1] for one in samples]})
+
+
+def _tell(stream: TextIO, found: dict[str, Any]) -> None:
+    stream.write(json.dumps(found) + "\n")
+    stream.flush()
 
 
 def feed(row: dict[str, list[int]], names: list[str]) -> Feed:
@@ -91,15 +100,6 @@ def warm_up(run: Run, feeds: list[Feed]) -> list[float]:
     return samples
 
 
-def steady(run: Run, feeds: list[Feed], min_s: float) -> list[tuple[float, float]]:
-    """Samples of whole passes over the rows, for at least so many seconds."""
-    samples: list[tuple[float, float]] = []
-    started = time.perf_counter()
-    while time.perf_counter() - started < min_s:
-        samples += [timed(run, one) for one in feeds]
-    return samples
-
-
 def timed(run: Run, one: Feed) -> tuple[float, float]:
     """One run in ms: on the clock, and of the processor."""
     began, started = time.process_time(), time.perf_counter()
@@ -109,4 +109,4 @@ def timed(run: Run, one: Feed) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1])

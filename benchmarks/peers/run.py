@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
 import time
 import venv
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from process import Agent, Subject, call, reason
 from table import difference, ratio, render
 
 from edgedistill import plugins
@@ -39,19 +40,6 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results"
 TIMED = 32  # test rows that are timed, spread evenly over all lengths
 LEAST_ROWS = 512  # below, an accuracy says too little
-QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "ORT_DISABLE_TELEMETRY": "1", "CI": "true"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """A model that can be run: by which Python, in which engine, and what it is."""
-
-    python: Path
-    engine: str
-    model: Path
-    scheme: str
-    bytes: int
-    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", default=[], metavar="PEER", choices=_peers())
     parser.add_argument("--rows", type=int, default=2000, help="test rows for the accuracy, at most")
     parser.add_argument("--turns", type=int, default=9, help="fresh processes of each")
-    parser.add_argument("--seconds", type=float, default=1.0, help="that each process measures, after its warm-up")
+    parser.add_argument("--passes", type=int, default=20, help="of each process over the timed rows, after its warm-up")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args()
@@ -158,7 +146,7 @@ def _made(names: Sequence[str], venvs: Path, student: Path, rows: Rows, work: Pa
             python = _environment(name, venvs)
             made[name] = _make(name, python, student, rows, work / name)
         except subprocess.CalledProcessError as error:
-            failed[name] = _reason(error)
+            failed[name] = reason(error)
             print(f"peers: {name} failed: {failed[name]}", file=sys.stderr)
     return made
 
@@ -170,7 +158,7 @@ def _environment(name: str, venvs: Path) -> Path:
     if not stamp.is_file() or stamp.read_bytes() != wanted.read_bytes():
         print(f"peers: installing {name} into {folder}", file=sys.stderr)
         venv.create(folder, clear=True, with_pip=True)
-        _call([str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "-r", str(wanted)], folder / "pip.log")
+        call([str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "-r", str(wanted)], folder / "pip.log")
         stamp.write_bytes(wanted.read_bytes())
     return python
 
@@ -183,7 +171,7 @@ def _make(name: str, python: Path, student: Path, rows: Rows, out: Path) -> Subj
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != key:
         print(f"peers: {name} makes its model", file=sys.stderr)
         out.mkdir(exist_ok=True)
-        _call([str(python), "-I", str(script), str(student), str(rows.calibration), str(out)], out / "make.log")
+        call([str(python), "-I", str(script), str(student), str(rows.calibration), str(out)], out / "make.log")
         stamp.write_text(key, encoding="utf-8")
     made = json.loads((out / "made.json").read_text(encoding="utf-8"))
     pinned = dict(line.split("==") for line in wanted.read_text(encoding="utf-8").split())
@@ -197,30 +185,16 @@ def _make(name: str, python: Path, student: Path, rows: Rows, out: Path) -> Subj
     )
 
 
-def _call(command: list[str], log: Path, threads: int = 0) -> None:
-    """Run a command with everything it says in a file. Raises CalledProcessError with the file's end."""
-    few = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    with log.open("w", encoding="utf-8") as stream:
-        done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **QUIET, **few}, cwd=log.parent, check=False)
-    if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, command, output=log.read_text(encoding="utf-8", errors="replace")[-4000:])
-
-
-def _reason(error: subprocess.CalledProcessError) -> str:
-    """The last line that it said: an exception's, or pip's."""
-    said = [line.strip() for line in str(error.output or "").splitlines() if line.strip()]
-    return f"{next((Path(part).name for part in error.cmd if part.endswith('.py')), 'pip')}: {said[-1][:300] if said else f'exit {error.returncode}'}"
-
-
 def _right(bundle: Bundle, subjects: Mapping[str, Subject], rows: Rows, work: Path, failed: dict[str, str]) -> dict[str, list[float]]:
     """For each subject that answers, 1 for every test row that it gets right."""
     task = plugins.load("tasks", bundle.manifest["task"])
     right: dict[str, list[float]] = {}
     for name, subject in subjects.items():
         try:
-            answers = _agent(subject, {"rows": str(rows.test)}, work / f"{name}-answers", threads=1)["outputs"]
+            with Agent(subject, {"rows": str(rows.test)}, work / f"{name}-answers", threads=1) as agent:
+                answers = agent.hear()["outputs"]
         except subprocess.CalledProcessError as error:
-            failed[name] = _reason(error)
+            failed[name] = reason(error)
             continue
         outputs = [[np.array([answer])] for answer in answers]
         right[name] = task.evidence(outputs, [], [], rows.targets, rows.labels)[:, 0].tolist()
@@ -231,27 +205,26 @@ def _right(bundle: Bundle, subjects: Mapping[str, Subject], rows: Rows, work: Pa
 def _latency(
     subjects: Mapping[str, Subject], rows: Rows, work: Path, asked: argparse.Namespace, failed: dict[str, str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """What each fresh process measured, turn by turn, there and back: drift hits all alike."""
+    """What each fresh process measured. In a turn all are started, and then make their passes one after the other, there and back."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in subjects}
+    job = {"rows": str(rows.test), "at": rows.timed}
     for turn in range(asked.turns):
-        for name in list(subjects)[:: 1 if turn % 2 == 0 else -1]:
-            if name in failed:
-                continue
-            job = {"rows": str(rows.test), "at": rows.timed, "min_s": asked.seconds}
-            try:
-                found[name].append(_agent(subjects[name], job, work / f"{name}-latency", threads=asked.threads))
-            except subprocess.CalledProcessError as error:
-                failed[name] = _reason(error)
+        with ExitStack() as stack:
+            alive: dict[str, Agent] = {}
+            for name in [name for name in subjects if name not in failed]:
+                try:
+                    alive[name] = stack.enter_context(Agent(subjects[name], job, work / f"{name}-latency", asked.threads))
+                    found[name].append(alive[name].hear())
+                except subprocess.CalledProcessError as error:
+                    failed[name] = reason(error)
+                    alive.pop(name, None)
+            passes: dict[str, list[dict[str, Any]]] = {name: [] for name in alive}
+            for turned in range(asked.passes):
+                for name in list(alive)[:: 1 if turned % 2 == 0 else -1]:
+                    passes[name].append(alive[name].ask())
+        for name, answers in passes.items():
+            found[name][-1] |= {kind: [one for answer in answers for one in answer[kind]] for kind in ("clock_ms", "cpu_ms")}
         print(f"peers: turn {turn + 1} of {asked.turns}", file=sys.stderr)
-    return found
-
-
-def _agent(subject: Subject, job: Mapping[str, Any], beside: Path, threads: int) -> dict[str, Any]:
-    """One job in a fresh process of the subject's own Python."""
-    asked, told = beside.with_suffix(".job.json"), beside.with_suffix(".result.json")
-    asked.write_text(json.dumps({"engine": subject.engine, "model": str(subject.model), "threads": threads, **job}), encoding="utf-8")
-    _call([str(subject.python), "-I", str(HERE / "agent.py"), str(asked), str(told)], beside.with_suffix(".log"), threads)
-    found: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
     return found
 
 
@@ -265,9 +238,7 @@ def _compared(
     """Ours and the peers, each with its raw medians."""
     if "ours" in failed:
         sys.exit(f"peers: our own bundle failed: {failed['ours']}")
-    clock, cpu = (
-        {name: [median(one[kind]) for one in results] for name, results in measured.items() if results} for kind in ("samples_ms", "cpu_ms")
-    )
+    clock, cpu = ({name: [median(one[kind]) for one in results] for name, results in measured.items() if results} for kind in ("clock_ms", "cpu_ms"))
     said = {name: _said(subjects[name], right[name], clock[name], cpu[name], measured[name]) for name in measured if name not in failed}
     peers: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -307,7 +278,7 @@ def _conditions(asked: argparse.Namespace, rows: Rows, load: float) -> dict[str,
         "load": [load, now["load_1min"]],
         "python": platform.python_version(),
         "turns": asked.turns,
-        "seconds": asked.seconds,
+        "passes": asked.passes,
         "threads": asked.threads,
         "timed_rows": len(rows.timed),
         "test_rows": len(rows.targets),
