@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +24,7 @@ def load(file: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -46,6 +49,13 @@ def test_difference_is_paired_by_row() -> None:
     gap, interval = table.difference([1, 1, 0, 0], [1, 0, 0, 0])
     assert gap == 0.25
     assert interval == (0.0, 0.75)
+
+
+def test_reason_is_the_last_line_without_folders_of_this_machine() -> None:
+    process = load(BENCHMARKS / "peers" / "process.py")
+    said = "Traceback\nInvalidProtobuf: Load model from /home/someone/work/m.onnx failed\n\n"
+    error = subprocess.CalledProcessError(1, ["/venv/bin/python", "-I", "/peers/agent.py", "job.json"], output=said)
+    assert process.reason(error) == "agent.py: InvalidProtobuf: Load model from m.onnx failed"
 
 
 def row(**changed: Any) -> dict[str, Any]:

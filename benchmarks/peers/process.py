@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,8 @@ class Agent:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.communicate()  # closes its stdin, which ends it
+        with suppress(BrokenPipeError):
+            self._process.communicate()  # closes its stdin, which ends it
 
     def hear(self) -> dict[str, Any]:
         """Its next line. Raises CalledProcessError when it ended instead."""
@@ -55,9 +58,10 @@ class Agent:
 
     def ask(self) -> dict[str, Any]:
         """One pass over the rows."""
-        if self._process.stdin:
-            self._process.stdin.write("\n")
-            self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it ended: hearing nothing from it says so
+            if self._process.stdin:
+                self._process.stdin.write("\n")
+                self._process.stdin.flush()
         return self.hear()
 
 
@@ -70,9 +74,11 @@ def call(command: list[str], log: Path) -> None:
 
 
 def reason(error: subprocess.CalledProcessError) -> str:
-    """The last line that it said: an exception's, or pip's."""
+    """Who failed, and the last line that it said, without this machine's folders: an exception's, or pip's."""
     said = [line.strip() for line in str(error.output or "").splitlines() if line.strip()]
-    return f"{next((Path(part).name for part in error.cmd if part.endswith('.py')), 'pip')}: {said[-1][:300] if said else f'exit {error.returncode}'}"
+    who = next((Path(part).name for part in error.cmd if part.endswith(".py")), "pip")
+    last = re.sub(r"(?<!\S)/(?:[^/\s]+/)+", "", said[-1])[:300] if said else f"exit {error.returncode}"
+    return f"{who}: {last}"
 
 
 def _end(log: Path) -> str:

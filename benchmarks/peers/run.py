@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -209,23 +209,27 @@ def _latency(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in subjects}
     job = {"rows": str(rows.test), "at": rows.timed}
     for turn in range(asked.turns):
+        passes: dict[str, list[dict[str, Any]]] = {}
         with ExitStack() as stack:
             alive: dict[str, Agent] = {}
-            for name in [name for name in subjects if name not in failed]:
-                try:
-                    alive[name] = stack.enter_context(Agent(subjects[name], job, work / f"{name}-latency", asked.threads))
-                    found[name].append(alive[name].hear())
-                except subprocess.CalledProcessError as error:
-                    failed[name] = reason(error)
-                    alive.pop(name, None)
-            passes: dict[str, list[dict[str, Any]]] = {name: [] for name in alive}
-            for turned in range(asked.passes):
-                for name in list(alive)[:: 1 if turned % 2 == 0 else -1]:
-                    passes[name].append(alive[name].ask())
-        for name, answers in passes.items():
-            found[name][-1] |= {kind: [one for answer in answers for one in answer[kind]] for kind in ("clock_ms", "cpu_ms")}
+            for name in [name for name in subjects if name not in failed]:  # one loads and warms up, then the next
+                alive[name] = stack.enter_context(Agent(subjects[name], job, work / f"{name}-latency", asked.threads))
+                _step(name, alive[name].hear, passes, failed)
+            for number in range(asked.passes):
+                for name in [name for name in list(alive)[:: 1 if number % 2 == 0 else -1] if name not in failed]:
+                    _step(name, alive[name].ask, passes, failed)
+        for name, (loaded, *answers) in passes.items():
+            found[name].append(loaded | {kind: [one for answer in answers for one in answer[kind]] for kind in ("clock_ms", "cpu_ms")})
         print(f"peers: turn {turn + 1} of {asked.turns}", file=sys.stderr)
     return found
+
+
+def _step(name: str, told: Callable[[], dict[str, Any]], passes: dict[str, list[dict[str, Any]]], failed: dict[str, str]) -> None:
+    try:
+        passes.setdefault(name, []).append(told())
+    except subprocess.CalledProcessError as error:
+        failed[name] = reason(error)
+        del passes[name]
 
 
 def _compared(
