@@ -93,7 +93,9 @@ def _fetch(folder: Path) -> None:
     _checked(command, FETCH_S, f"ONNX Runtime for aarch64 ({pinned}) could not be fetched")
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if "/capi/libonnxruntime.so" in name)
+        name = next((name for name in archive.namelist() if "/capi/libonnxruntime.so" in name), None)
+        if name is None:
+            raise DeviceError(f"{wheel.name} has no libonnxruntime.so", hint="pip install --upgrade onnxruntime")
         with archive.open(name) as packed, (folder / "libonnxruntime.so").open("wb") as library:
             shutil.copyfileobj(packed, library)
     wheel.unlink()
