@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -93,20 +93,22 @@ def observe(name: str, job: Mapping[str, Any], deadline_s: float, *, counted: bo
     """
     runs = len(job["feeds"]) if counted else 0
     changed = {**job, "min_runs": runs, "min_s": 0.0, "threads": 1 if counted else job["threads"]}
+    place = _place(name)
     with TemporaryDirectory(prefix="edgedistill-") as folder:
         out = Path(folder) / "counts"
         plugin = ("-plugin", f"{_toolchain.counter()},out={out}") if counted else ()
-        ended = _runner.execute(_place(name, plugin), changed, deadline_s, warm=_runner.NOT, marked=counted, answers=True)
+        seen_from = replace(place, before=(*place.before, *plugin))
+        ended = _runner.execute(seen_from, changed, deadline_s, warm=_runner.NOT, marked=counted, answers=True)
         if counted and not out.is_file():
             hint = "Debian 12's dynamic qemu-user 7.2 takes them: apt-get install qemu-user"
             raise DeviceError(f"{_toolchain.qemu()} {_toolchain.qemu_version()} took no plugin: {ended.result.get('detail', '')}", hint=hint)
         return Seen(result=_emulated(ended.result), answers=ended.answers, counts=_counts(out) if counted else [])
 
 
-def _place(name: str, plugin: tuple[str, ...] = ()) -> _runner.Place:
+def _place(name: str) -> _runner.Place:
     cpu = CPUS[name]
     emulator, libraries = _toolchain.qemu(), _toolchain.root(name, cpu.part, cpu.features)
-    before = (emulator, "-cpu", cpu.model, "-L", str(libraries), *plugin)
+    before = (emulator, "-cpu", cpu.model, "-L", str(libraries))
     return _runner.Place(runner=_toolchain.runner("aarch64"), library=_toolchain.arm_library(), before=before)
 
 

@@ -41,6 +41,8 @@ static const struct {
     {0x9F00F400, 0x0F002000, INT_MULTIPLY},       /* smlal, umlal by element */
     {0xBF20FC00, 0x0E20CC00, FLOAT_MULTIPLY_ADD}, /* fmla, fmls */
     {0xBF80B400, 0x0F801000, FLOAT_MULTIPLY_ADD}, /* fmla, fmls by element */
+    {0xBF60FC00, 0x0E400C00, FLOAT_MULTIPLY_ADD}, /* fmla, fmls of half floats */
+    {0xBFC0B400, 0x0F001000, FLOAT_MULTIPLY_ADD}, /* fmla, fmls of half floats by element */
 };
 
 static uint64_t counters[CLASSES], before[CLASSES];
