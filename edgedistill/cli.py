@@ -111,7 +111,7 @@ def predict(
 @app.command()
 def bench(
     bundle: BundleDir,
-    device: Annotated[str, typer.Option(help="Where to run.")] = "local",
+    device: Annotated[str, typer.Option(help="Where to run: local, or qemu:CPU for instruction counts.")] = "local",
     mode: Annotated[str, typer.Option(help="How long: smoke, quick or full.")] = "quick",
     threads: Annotated[int, typer.Option(min=1, help="Threads of one session.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Also write bench.json and the report here.", show_default=False)] = None,

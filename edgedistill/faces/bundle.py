@@ -68,7 +68,10 @@ def lines(stream: BinaryIO) -> list[str]:
 
 
 def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, store: Path, *, as_json: bool) -> None:
-    """Measure and print a table; with `out`, also write the document and the report."""
+    """Measure and print a table; with `out`, also write the document and the report. An emulated device has counts and no time."""
+    if device.partition(":")[0] == "qemu":
+        _emulate(path, device, out, as_json=as_json)
+        return
     from edgedistill.measure.run import MODES, measure
 
     if mode not in MODES:
@@ -86,6 +89,14 @@ def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, st
         print_json(document)
     else:
         _print_table(bundle, document)
+
+
+def _emulate(path: Path, device: str, out: Path | None, *, as_json: bool) -> None:
+    from edgedistill.measure.emulate import show
+
+    if out is not None:
+        raise ConfigError(f"--out {out}: there is no report of an emulated device", hint="print its document with --json")
+    show(_existing(path), [device], as_json=as_json)
 
 
 def report(result: Path, form: str, out: Path | None) -> None:

@@ -1,0 +1,142 @@
+"""The C runner from Python: the job as its binary document, one process of it, its result and its answers.
+
+The job is the one that `measure/agent.py` gets; the layout of the document stands at the top of `measure/runner.c`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.errors import DeviceError
+from edgedistill.runtime import TELEMETRY_OFF
+
+PROVIDER = "CPUExecutionProvider"
+NO_LIMIT = float("inf")
+TYPES = {  # ONNX's numbers
+    "float32": 1,
+    "uint8": 2,
+    "int8": 3,
+    "uint16": 4,
+    "int16": 5,
+    "int32": 6,
+    "int64": 7,
+    "bool": 9,
+    "float16": 10,
+    "float64": 11,
+    "uint32": 12,
+    "uint64": 13,
+}
+NAMES = {number: name for name, number in TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """When a model is warm; the agent's numbers, or `NOT`."""
+
+    max_passes: int
+    max_s: float = 20.0
+    min_s: float = 0.3
+    change: float = 0.02
+
+
+NOT = Warm(max_passes=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the runner runs: its file, ONNX Runtime's, what stands before them on the command line."""
+
+    runner: Path
+    library: Path
+    before: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A runner's result, and the answer to every feed where they were asked for."""
+
+    result: dict[str, Any]
+    answers: list[NDArray[Any]] = field(default_factory=list)
+
+
+def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Warm, marked: bool = False, answers: bool = False) -> Ended:
+    """Run a job in a fresh process. A crash or a missed deadline is a result with that status, not an exception."""
+    with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
+        job_file, result_file, answers_file = (Path(folder) / name for name in ("job", "result.json", "answers"))
+        job_file.write_bytes(packed(job, warm=warm, marked=marked))
+        command = [*place.before, str(place.runner), str(place.library), str(job_file), str(result_file)]
+        if answers:
+            command.append(str(answers_file))
+        try:
+            ended = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=deadline_s, check=False, env={**os.environ, **TELEMETRY_OFF}
+            )
+        except subprocess.TimeoutExpired:
+            return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
+            return Ended(result={"status": "crashed", "detail": f"exit {ended.returncode}: {last}"})
+        result = json.loads(result_file.read_text(encoding="utf-8"))
+        return Ended(result=result, answers=unpacked(answers_file.read_bytes()) if answers else [])
+
+
+def packed(job: Mapping[str, Any], *, warm: Warm, marked: bool) -> bytes:
+    """The job as the runner reads it. Raises DeviceError for a provider that it does not know."""
+    if job["provider"] != PROVIDER:
+        raise DeviceError(f"the runner has no {job['provider']}", hint=f"it has: {PROVIDER}")
+    model = str(Path(job["model"]).resolve())
+    head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
+    head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))
+    feeds = [struct.pack("<I", len(job["feeds"])), *(_feed(one) for one in job["feeds"])]
+    golden = job.get("golden")
+    checks = [_check(picks, wanted) for picks, wanted in zip(job["picks"], golden, strict=True)] if golden else []
+    return b"".join([*head, *feeds, struct.pack("<I", bool(checks)), *checks])
+
+
+def unpacked(document: bytes) -> list[NDArray[Any]]:
+    """The answers as the runner wrote them, in the order of the feeds."""
+    found, at = [], 0
+    while at < len(document):
+        number, rank = struct.unpack_from("<II", document, at)
+        dims = struct.unpack_from(f"<{rank}q", document, at + 8)
+        (size,) = struct.unpack_from("<Q", document, at + 8 + 8 * rank)
+        at += 16 + 8 * rank
+        found.append(np.frombuffer(document[at : at + size], NAMES[number]).reshape(dims))
+        at += size
+    return found
+
+
+def _text(words: str) -> bytes:
+    encoded = words.encode()
+    return struct.pack("<I", len(encoded)) + encoded
+
+
+def _dims(shape: Sequence[int]) -> bytes:
+    return struct.pack(f"<I{len(shape)}q", len(shape), *shape)
+
+
+def _feed(feed: Mapping[str, Any]) -> bytes:
+    parts = [struct.pack("<I", len(feed))]
+    for name, tensor in feed.items():
+        array = np.ascontiguousarray(np.array(tensor["values"], tensor["dtype"]))
+        parts += [_text(name), struct.pack("<I", TYPES[str(array.dtype)]), _dims(array.shape), struct.pack("<Q", array.nbytes), array.tobytes()]
+    return b"".join(parts)
+
+
+def _check(picks: Mapping[str, Any], wanted: Any) -> bytes:
+    """The golden answers of a feed, and where in the raw answer they are: `row` and `at`, or `row`, `at` and `side`."""
+    axes = [np.asarray(picks[name], np.int64) for name in ("row", "at", "side") if name in picks]
+    values = np.array(wanted, np.float64)
+    where = _dims(axes[0].shape) + b"".join(axis.tobytes() for axis in axes) if axes else b""
+    return struct.pack("<I", len(axes)) + where + _dims(values.shape) + values.tobytes()
