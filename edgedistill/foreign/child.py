@@ -32,7 +32,8 @@ def main(job_file: str, result_file: str) -> None:
 
 def limit(limits: Mapping[str, Any]) -> None:
     """Bound this process, as far as the system can."""
-    signal.alarm(int(limits["wall_s"]) + 5)  # where the parent died and nobody watches
+    signal.alarm(int(limits["wall_s"]) + 5)  # where nobody watches any more
+    _die_with_parent()
     try:
         import resource
     except ImportError:  # Windows has none: there only the parent's deadline holds
@@ -46,6 +47,14 @@ def limit(limits: Mapping[str, Any]) -> None:
             resource.setrlimit(kind, (value, value + 2 if kind == resource.RLIMIT_CPU else value))  # CPU: asked first, then killed
         except (ValueError, OSError):  # macOS refuses RLIMIT_AS; a lower hard limit is there already
             continue
+
+
+def _die_with_parent() -> None:
+    """Linux kills this process when its parent dies; elsewhere the alarm does, later."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _own_stdout() -> int:
