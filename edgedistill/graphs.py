@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,15 @@ def beside(file: Path) -> list[Path]:
     graph = onnx.load(str(file), load_external_data=False).graph
     names = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
     return [file.parent / name for name in sorted(names)]
+
+
+def copied(file: Path, out: Path) -> list[str]:
+    """Copy a graph to `out`, and the weights outside of it beside that; the names of all, the graph's first."""
+    shutil.copyfile(file, out)
+    apart = beside(file)
+    for one in apart:
+        shutil.copyfile(one, out.with_name(one.name))
+    return [out.name, *(one.name for one in apart)]
 
 
 def size(file: Path) -> int:

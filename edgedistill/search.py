@@ -160,14 +160,15 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     file = scratch / f"{scheme}.onnx"
     try:
         facts = engine.make(scheme, source, file)
-        made = replace(nothing, bytes=graphs.size(file), facts=facts)
-        found = _judged(made, file, judge, limits)
     except ImportError as error:
         return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
-    except EdgedistillError as error:
-        return replace(nothing, reason=f"out: it does not load or run: {error}")
     except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
-        return replace(nothing, reason=f"not made: {type(error).__name__}: {_line(error)}")
+        return replace(nothing, reason=f"not made: {_said(error)}")
+    try:
+        made = replace(nothing, bytes=graphs.size(file), facts=facts)
+        found = _judged(made, file, judge, limits)
+    except Exception as error:  # onnxruntime's own exceptions share no public base class
+        return replace(nothing, status="out", reason=f"out: it does not load or run: {_said(error)}")
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
@@ -234,5 +235,7 @@ def _short(engine: Any) -> str:
     return engine.__name__.rpartition(".")[2].replace("_", "-") if engine else ""
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]
+def _said(error: Exception) -> str:
+    """The first line of an error, with its kind where it is none of ours."""
+    line = (str(error).strip().splitlines() or [""])[0][:300]
+    return line if isinstance(error, EdgedistillError) else f"{type(error).__name__}: {line}"

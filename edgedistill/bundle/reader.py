@@ -204,12 +204,13 @@ def _golden_difference(bundle: Bundle) -> float:
 
 
 def worst_difference(outputs: Sequence[Sequence[NDArray[Any]]], cases: Sequence[Mapping[str, Any]]) -> float:
-    """The largest difference from the golden answers; infinite where their shapes differ."""
+    """The largest difference from the golden answers; infinite where their shapes differ, and for what is no number."""
     worst = 0.0
     for arrays, case in zip(outputs, cases, strict=True):
         for array, wanted in zip(arrays, map(np.array, case["outputs"]), strict=True):
             ours = array[:, : wanted.shape[1]] if wanted.ndim == 2 else array
-            worst = max(worst, float(np.abs(ours - wanted).max()) if ours.shape == wanted.shape else np.inf)
+            difference = float(np.abs(ours - wanted).max()) if ours.shape == wanted.shape else np.inf
+            worst = max(worst, np.inf if np.isnan(difference) else difference)
     return worst
 
 

@@ -21,7 +21,7 @@ TOKENS = (*BY_TOKEN, "Attention", "MultiHeadAttention", "EmbedLayerNormalization
 def trim(model: Any) -> None:
     """Both savings, in place."""
     one_token(model.graph)
-    first_type(model.graph)
+    first_type(model)
 
 
 def one_token(graph: Any) -> None:
@@ -38,13 +38,14 @@ def one_token(graph: Any) -> None:
             _move(graph, pick, inside, sorted(edges), constants)
 
 
-def first_type(graph: Any) -> None:
+def first_type(model: Any) -> None:
     """Add the first token type's row into the positions' table where every token has that type, and no input says otherwise."""
+    graph = model.graph
     constants, makers, _ = _tables(graph)
     for node in graph.node:
         if node.op_type != "EmbedLayerNormalization" or not node.input[1] or not {node.input[3], node.input[4]} <= constants.keys():
             continue
-        if not _always_zero(node.input[1], graph, constants, makers):
+        if not _always_zero(node.input[1], model, constants, makers):
             continue
         positions, types = (_array(constants[node.input[index]]) for index in (3, 4))
         folded = f"{node.input[3]}_with_type"
@@ -97,9 +98,9 @@ def _move(graph: Any, pick: Any, inside: list[Any], edges: list[str], constants:
                     node.input[place] = f"{edge}_token"
 
 
-def _always_zero(name: str, graph: Any, constants: Mapping[str, Any], makers: Mapping[str, Any]) -> bool:
+def _always_zero(name: str, model: Any, constants: Mapping[str, Any], makers: Mapping[str, Any]) -> bool:
     """Whether a tensor is made of zeros alone: of the graph's inputs only shapes go into it, and it comes out as zeros at two of them."""
-    inputs, seen, waiting, nodes = {entry.name for entry in graph.input}, set(), [name], []
+    inputs, seen, waiting, nodes = {entry.name for entry in model.graph.input}, set(), [name], []
     while waiting:
         one = waiting.pop()
         if one in inputs:
@@ -109,22 +110,23 @@ def _always_zero(name: str, graph: Any, constants: Mapping[str, Any], makers: Ma
         seen.add(one)
         nodes.append(makers[one])
         waiting += [] if makers[one].op_type == "Shape" else [entry for entry in makers[one].input if entry]
-    return all(not np.any(_run(name, graph, nodes, shape)) for shape in ((1, 3), (2, 7)))
+    return all(not np.any(_run(name, model, nodes, shape)) for shape in ((1, 3), (2, 7)))
 
 
-def _run(name: str, graph: Any, nodes: list[Any], shape: tuple[int, int]) -> Any:
+def _run(name: str, whole: Any, nodes: list[Any], shape: tuple[int, int]) -> Any:
     """A tensor that only shapes go into, computed by ONNX Runtime for inputs of zeros of this shape."""
     import onnx
 
     from edgedistill.runtime import onnxruntime
 
+    graph = whole.graph
     wanted = {id(node) for node in nodes}
     ordered = [node for node in graph.node if id(node) in wanted]
     fed = {entry for node in ordered for entry in node.input} - {output for node in ordered for output in node.output}
     given = [tensor for tensor in graph.initializer if tensor.name in fed]
     inputs = [entry for entry in graph.input if entry.name in fed]
     part = onnx.helper.make_graph(ordered, "part", inputs, [onnx.helper.make_empty_tensor_value_info(name)], given)
-    model = onnx.helper.make_model(part, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.helper.make_model(part, opset_imports=whole.opset_import, ir_version=whole.ir_version)
     session = onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {entry.name: np.zeros(shape, np.int64) for entry in session.get_inputs()})[0]
 

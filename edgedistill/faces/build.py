@@ -12,7 +12,7 @@ from typing import Any
 from edgedistill import config, pipeline, plugins, profiles
 from edgedistill.cache import Store, digest_file, write_json
 from edgedistill.devices import local
-from edgedistill.errors import ConfigError, Fault
+from edgedistill.errors import ConfigError, EdgedistillError, Fault
 from edgedistill.faces import print_json, targets_table
 from edgedistill.faces.tracking import tracked
 from edgedistill.progress import Progress, Tell, both, drawn
@@ -89,11 +89,13 @@ def _load(
         recipe, base = config.load_recipe(recipe_name, settings)
     except ConfigError as error:
         faults += error.faults
-    targets = []
+    targets: list[Target] = []
     for name in profiles.chosen(target_names):
         try:
             target = profiles.load_target(name)
-            targets.append(profiles.only(target, scheme) if scheme else target)
+            if target.name in {one.name for one in targets}:
+                raise ConfigError([Fault("--target", f"two profiles are called '{target.name}'", "give your own file another name")])
+            targets.append(profiles.only(target, scheme, name) if scheme else target)
         except ConfigError as error:
             faults += error.faults
     if not target_names:
@@ -145,10 +147,16 @@ def _document(done: pipeline.Done) -> dict[str, Any]:
     }
 
 
-def _page(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: Path, tell: Tell) -> str:
-    """The report; of several targets only those are measured here of whose kind this machine is."""
+def _page(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: Path, tell: Tell) -> str | None:
+    """The report; of several targets only those are measured here of whose kind this machine is. One that fails hides no other's bundle."""
     measured = len(table) == 1 or profiles.is_this_machine(done.target)
-    return str(_report(done, table, store_dir, tell, measured=measured).resolve())
+    try:
+        return str(_report(done, table, store_dir, tell, measured=measured).resolve())
+    except EdgedistillError as error:
+        if len(table) == 1:
+            raise
+        Progress(tell, "bench").warn(f"no report for {done.target.name}: {error}")
+        return None
 
 
 def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: Path, tell: Tell, *, measured: bool) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import config
+from edgedistill import config, profiles
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
 from edgedistill.foreign.run import Asked
@@ -29,6 +29,9 @@ def quantize(
         shapes=_shapes(shapes),
         store=store,
     )
+    loud = profiles.warning(asked.target)
+    if loud:
+        print(f"warning: {loud}", file=sys.stderr)
     with drawn() as tell:
         document = make(asked, tell)
     _tell_table(document)

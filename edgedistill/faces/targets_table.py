@@ -44,7 +44,7 @@ def runner_up(candidates: Sequence[Mapping[str, Any]]) -> str:
     lost = [one for one in candidates if one["status"] == "lost"]
     best = min(lost, key=lambda one: one["cost"] or 0.0, default=None) or next((one for one in candidates if one["status"] == "out"), None)
     if best is None:
-        return "no other scheme is allowed"
+        return "none: no other scheme was judged"
     why = best["reason"].partition(": ")[2]
     return f"{best['scheme']}: {why.partition('; ')[2] if why.startswith('the profile puts') else why}"  # which one it puts first, the row says
 

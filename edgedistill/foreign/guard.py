@@ -106,9 +106,18 @@ def _lines(stream: IO[bytes], deadline: float) -> Any:
             yield from lines
 
 
+def _plain(found: Any) -> Any:
+    """What a child says, without what a terminal would obey: names in a model are anybody's."""
+    if isinstance(found, str):
+        return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in found)
+    if isinstance(found, dict):
+        return {_plain(key): _plain(value) for key, value in found.items()}
+    return [_plain(one) for one in found] if isinstance(found, list) else found
+
+
 def _heard(line: bytes, hear: Hear) -> dict[str, Any] | None:
     try:
-        event = json.loads(line)
+        event = _plain(json.loads(line))
     except ValueError:  # not ours: a library's own words
         return None
     if not isinstance(event, dict) or "kind" not in event:
@@ -132,5 +141,5 @@ def _answer(result: Mapping[str, Any]) -> dict[str, Any]:
         return found
     refused = result["refused"]
     if refused["faults"]:
-        raise ConfigError([Fault(**fault) for fault in refused["faults"]])
-    raise REFUSALS[refused["exit"]](refused["what"], refused["hint"])
+        raise ConfigError([Fault(**_plain(fault)) for fault in refused["faults"]])
+    raise REFUSALS[refused["exit"]](_plain(refused["what"]), _plain(refused["hint"]))

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgedistill.bundle import tensors
 from edgedistill.cache import Store, digest_folder, key_of, write_json
-from edgedistill.errors import ConfigError
+from edgedistill.errors import ConfigError, StageError
 from edgedistill.foreign.prepare import DATA
 from edgedistill.foreign.usage import usage
 from edgedistill.spec import Step, Target, plain
@@ -54,7 +54,7 @@ def write(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[
     """Fill `place`/bundle and put it where `out` says, in the stead of an older one."""
     folder = place / "bundle"
     folder.mkdir()
-    _move_model(place / "search", found["file"], folder)
+    _move_model(place / "search", found, folder)
     shutil.copyfile(place / "search" / "golden.npz", folder / "golden.npz")
     tolerance = TOLERANCE if found["scheme"] == "fp32" else TOLERANCE_INT8
     write_json(folder / "golden.json", {"schema": tensors.GOLDEN_SCHEMA, "tolerance": tolerance, "batch": 1, **found["golden"]})
@@ -68,17 +68,22 @@ def write(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[
     _put(folder, out, place / "old")
 
 
-def _move_model(search: Path, name: str, folder: Path) -> None:
-    """The chosen graph, and the weights beside it where only fp32 has them there."""
-    shutil.copyfile(search / name, folder / "model.onnx")
-    if name == "fp32.onnx" and (search / DATA).is_file():
-        shutil.copyfile(search / DATA, folder / DATA)
+def _move_model(search: Path, found: Mapping[str, Any], folder: Path) -> None:
+    """The chosen graph, and what of its weights lies beside it, under the names by which it knows them."""
+    shutil.copyfile(search / found["file"], folder / "model.onnx")
+    for name in found["beside"]:
+        shutil.copyfile(search / name, folder / name)
 
 
 def _put(folder: Path, out: Path, aside: Path) -> None:
-    if out.is_dir():
-        out.rename(aside)
-    folder.rename(out)
+    try:
+        if out.is_dir():
+            out.rename(aside)
+        folder.rename(out)
+    except OSError as error:  # a mount point, or the folder that somebody stands in
+        if aside.is_dir() and not out.exists():
+            aside.rename(out)
+        raise StageError(f"{out} cannot be put in place: {error.strerror}", hint="name a folder inside of it") from error
 
 
 def _keep_original(search: Path, facts: Mapping[str, Any], found: Mapping[str, Any], store: Path) -> str:
@@ -98,7 +103,7 @@ def _keep_original(search: Path, facts: Mapping[str, Any], found: Mapping[str, A
 def _history(target: Target, found: Mapping[str, Any]) -> dict[str, Any]:
     forbidden = [{"scheme": entry.scheme, "why": entry.why} for entry in target.quantization.forbidden]
     return {
-        "schema": "edgedistill.history/1",
+        "schema": "edgedistill.history/2",
         "curves": {},
         "candidates": found["candidates"],
         "forbidden": forbidden,
@@ -111,7 +116,6 @@ def _history(target: Target, found: Mapping[str, Any]) -> dict[str, Any]:
 def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[str, Any], lineage: str) -> dict[str, Any]:
     chosen = next(one for one in found["candidates"] if one["status"] == "chosen")
     worst = min(found["fidelity"], key=lambda one: float(one["score"]))
-    beside = [DATA] if chosen["scheme"] == "fp32" and found["external"] else []
     runtime = target.runtime
     return {
         "schema": tensors.SCHEMA,
@@ -121,7 +125,7 @@ def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapp
         "edgedistill": version("edgedistill"),
         "model": {
             "file": "model.onnx",
-            "files": ["model.onnx", *beside],
+            "files": ["model.onnx", *found["beside"]],
             "scheme": found["scheme"],
             "bytes": found["bytes"],
             "opset": found["opset"],

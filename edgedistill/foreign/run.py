@@ -136,6 +136,7 @@ def _search(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folde
         "fp32_max_abs": float(target.parity.fp32_max_abs.number),
         "model_mb": float(target.budget.model_mb.number),
         "latency_counts": profiles.is_this_machine(target),
+        "one_shape": target.graph.shapes.value != "dynamic",
         "threads": min(4, local.cores()),
     }
     while True:

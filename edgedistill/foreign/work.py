@@ -37,6 +37,8 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     judge = Judge(Path(job["model"]), samples, job["agreement"], job["threads"])
     progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
     ready = prepare.prepare(Path(job["model"]), folder, job["opset_max"], job["ir_max"], _sameness(judge, job["fp32_max_abs"]))
+    if job["one_shape"]:
+        ready = _at_one_shape(ready, samples, folder)
     found = search.find(job["wanted"], _source(ready, samples, judge), judge, _limits(job), _clock(job, samples), folder, progress)
     graphs_of = {"fp32": graphs.summary(ready.fused), "chosen": graphs.summary(found.file)}
     golden = _golden(found.file, samples, folder)
@@ -55,7 +57,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "samples": dict(samples.facts),
         "golden": golden,
         "graph": graphs_of,
-        "external": bool(graphs.beside(found.file)),
+        "beside": [one.name for one in graphs.beside(found.file)],
         "agreement_limit": job["agreement"],
     }
 
@@ -64,8 +66,20 @@ def _input(document: Mapping[str, Any]) -> Input:
     return Input(**{**document, "shape": tuple(document["shape"]), "sizes": tuple(document["sizes"])})
 
 
+def _at_one_shape(ready: prepare.Prepared, samples: Samples, folder: Path) -> prepare.Prepared:
+    """The graph at the sizes of the samples, for a target that takes no others. Accelerators know no fused operators: the plain one is both."""
+    plain = graphs.fixed(ready.plain, folder / "fixed.onnx", _open_sizes(samples))
+    sizes = ", ".join(f"{one.name} {list(one.sizes)}" for one in samples.inputs)
+    return replace(ready, plain=plain, fused=plain, notes=(*ready.notes, f"the target takes one shape: {sizes}"))
+
+
+def _open_sizes(samples: Samples) -> dict[str, int]:
+    """The graph's dynamic dimensions by name, at the sizes of the samples."""
+    return {str(size): one.sizes[at] for one in samples.inputs for at, size in enumerate(one.shape) if isinstance(size, str)}
+
+
 def _source(ready: prepare.Prepared, samples: Samples, judge: Judge) -> quantizers.Source:
-    sizes = {str(size): one.sizes[at] for one in samples.inputs for at, size in enumerate(one.shape) if isinstance(size, str)}
+    sizes = _open_sizes(samples)
     return quantizers.Source(
         plain=ready.plain,
         fused=ready.fused,

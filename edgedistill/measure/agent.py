@@ -85,7 +85,8 @@ def worst_difference(np: Any, session: Any, job: dict[str, Any], feeds: list[dic
     for one, picks, want in zip(feeds, job["picks"], golden, strict=True):
         wanted = np.array(want)
         found = picked(np, session.run(None, one)[0], picks)[:, : wanted.shape[1]]
-        worst = max(worst, float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf"))
+        difference = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf")
+        worst = max(worst, difference if difference == difference else float("inf"))  # an answer that is no number is as wrong as can be
     return worst
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from edgedistill.bundle.reader import Bundle
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
 
+MEASURED_WITH = "CPUExecutionProvider"
 TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "original": "fp32", "bundle": "quantised"}
 
 
@@ -72,6 +73,16 @@ def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
+def _strange(where: Mapping[str, Any], profile: Mapping[str, Any]) -> str:
+    """What of the target this machine is not: its system and architecture, its provider, or the lack of features that this one may have."""
+    platform, provider = profile["platform"], profile["runtime"]["provider"]["value"]
+    if (where["os"], where["arch"]) != (platform["os"], platform["arch"]):
+        return f"{platform['os']} on {platform['arch']}"
+    if provider != MEASURED_WITH:
+        return str(provider)
+    return f"CPUs without {' and '.join(platform['lacks'])}" if platform["lacks"] else ""
+
+
 def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] | None) -> tuple[str, ...]:
     manifest, rate = bundle.manifest, bundle.manifest.get("unknown_rate")
     notes = [f"Inputs: {manifest['calibration']['sentence']}.", *history["notes"]] if bundle.foreign else []
@@ -83,11 +94,10 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
     notes += [f"Forbidden on {manifest['target']}: {entry['scheme']} — {entry['why']}." for entry in history["forbidden"]]
     if bench is None:
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
-    where, arch = bench["environment"], manifest["profile"]["platform"]["arch"]
-    if where["arch"] != arch:
-        notes.append(
-            f"Latency and memory were measured on {where['cpu']} ({where['arch']}); they are no evidence about {arch}, where they are unmeasured."
-        )
+    where = bench["environment"]
+    if strange := _strange(where, manifest["profile"]):
+        measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {MEASURED_WITH}"
+        notes.append(f"{measured}; they are no evidence about {strange}, where they are unmeasured.")
     if max(where["load_1min"], where["load_1min_after"] - 1) > 0.75 * where["cores"]:  # the measurement itself is a load of one
         notes.append(
             f"Weak: the machine was busy with other work (load {where['load_1min']} on {where['cores']} cores). Measure again when it is idle."

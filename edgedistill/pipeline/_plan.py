@@ -211,11 +211,20 @@ def _quantize(planner: _Planner, target: Target, prepare: Step, export: Step) ->
         agreement=float(target.parity.int8_agreement.number),
         drop=float(target.parity.int8_drop.number),
         model_mb=float(target.budget.model_mb.number),
-        fixed=target.graph.shapes.value == "fixed",
+        length=_length(target, planner.recipe.data.max_length),
         latency_counts=profiles.is_this_machine(target),
         max_length=planner.recipe.data.max_length,
     )
     return planner.step("quantize", params, {"prepare": prepare, "export": export, "model": export.needs["model"]})
+
+
+def _length(target: Target, max_length: int) -> int:
+    """The tokens of a graph of one shape: the recipe's, or the smallest of the profile's buckets that holds them; 0 where any length goes."""
+    if target.graph.shapes.value == "dynamic":
+        return 0
+    buckets = target.graph.buckets.value if target.graph.buckets else ()
+    known = [int(size) for size in buckets] if isinstance(buckets, tuple) else []
+    return min((size for size in known if size >= max_length), default=max_length)
 
 
 def _check(planner: _Planner, target: Target, needs: Mapping[str, Step]) -> Step:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgedistill import plugins
 from edgedistill.cache import Store
-from edgedistill.errors import ConfigError, EdgedistillError, Fault, GateError, StageError
+from edgedistill.errors import ConfigError, EdgedistillError, Fault, GateError, IntegrityError, StageError
 from edgedistill.pipeline._plan import plan
 from edgedistill.progress import Progress, Tell
 from edgedistill.spec import Artifact, Inputs, Recipe, Step, Target
@@ -40,7 +40,7 @@ class Refused:
     """A target that got no bundle, and why."""
 
     target: Target
-    error: StageError
+    error: EdgedistillError
 
 
 def build(recipe: Recipe, targets: Sequence[Target], base: Path, store: Store, tell: Tell) -> list[Done | Refused]:
@@ -58,7 +58,7 @@ def build(recipe: Recipe, targets: Sequence[Target], base: Path, store: Store, t
             for step in plans[target.name]:
                 if step.key not in made:
                     made[step.key] = _walk(step, made, store, tell)
-        except StageError as error:
+        except (StageError, IntegrityError) as error:
             if step.stage not in PER_TARGET:
                 raise
             Progress(tell, step.stage).warn(f"{target.name} is refused: {error}")

@@ -23,7 +23,7 @@ VALUE = re.compile(r"(?P<fact>.+)\.value(\.\d+)?")
 
 def load_target(which: str) -> Target:
     """A checked target profile, by its shipped name or by the path of a TOML file. Raises ConfigError with every fault."""
-    file = Path(which) if which.endswith(".toml") or "/" in which else plugins.data_file("targets", which)
+    file = _file(which)
     own = read_toml(file)
     base_file, base = _base(file, own)
     whole = _laid_over(base, own)
@@ -33,6 +33,11 @@ def load_target(which: str) -> Target:
     if faults or target is None:
         raise ConfigError(_placed(fault, own, file, base, base_file) for fault in faults)
     return target
+
+
+def _file(which: str) -> Path:
+    """The file of a profile, by its shipped name or its own path."""
+    return Path(which) if which.endswith(".toml") or "/" in which else plugins.data_file("targets", which)
 
 
 def chosen(names: Sequence[str]) -> list[str]:
@@ -75,14 +80,18 @@ def explain(target: Target, scheme: str) -> Explanation:
     return Explanation(target=target.name, scheme=scheme, verdict="not listed", why=why, note=f"tried are {', '.join(one.scheme for one in allowed)}")
 
 
-def only(target: Target, scheme: str) -> Target:
-    """The target with one scheme allowed. Raises ConfigError, with the profile's reason and source, when it does not allow it."""
-    found = explain(target, scheme)
+def only(target: Target, scheme: str, which: str = "") -> Target:
+    """The target, asked for as `which`, with one scheme allowed.
+
+    Raises ConfigError, with the place in the file and the profile's reason and source, when it does not allow the scheme.
+    """
+    found, file = explain(target, scheme), _file(which or target.name)
     if found.verdict == "forbidden":
-        raise ConfigError([Fault(f"{target.name}: quantization.forbidden", f"'{scheme}' is forbidden: {found.why}", found.source)])
+        place = [one.scheme for one in target.quantization.forbidden].index(scheme)
+        raise ConfigError([Fault(f"{file}: quantization.forbidden.{place}", f"'{scheme}' is forbidden: {found.why}", f"its source: {found.source}")])
     if found.verdict != "allowed":
         known = ", ".join(one.scheme for one in target.quantization.allowed)
-        raise ConfigError([Fault(f"{target.name}: quantization.allowed", f"'{scheme}' is not listed", f"listed: {known}")])
+        raise ConfigError([Fault(f"{file}: quantization.allowed", f"'{scheme}' is not listed", f"listed: {known}")])
     allowed = tuple(one for one in target.quantization.allowed if one.scheme == scheme)
     return replace(target, quantization=replace(target.quantization, allowed=allowed))
 

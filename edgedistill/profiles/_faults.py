@@ -106,9 +106,9 @@ def _bound_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
 def _shape_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
     shapes, buckets = _at(document, "graph.shapes.value"), _at(document, "graph.buckets")
     if shapes == "bucketed" and buckets is None:
-        yield Fault("graph.buckets", "is missing: bucketed shapes need the token counts of their files")
+        yield Fault("graph.buckets", "is missing: bucketed shapes need the token counts to choose from")
     if shapes == "dynamic" and buckets is not None:
-        yield Fault("graph.buckets", "says nothing where shapes are dynamic", "shapes = bucketed makes one file for each")
+        yield Fault("graph.buckets", "says nothing where shapes are dynamic", "shapes = bucketed takes the smallest that holds the texts")
 
 
 def _at(document: Mapping[str, Any], dotted: str) -> Any:

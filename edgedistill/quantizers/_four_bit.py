@@ -14,6 +14,7 @@ from edgedistill.quantizers._graph import MICROSOFT, Graph, make
 from edgedistill.quantizers._weights import BLOCK, MIDDLE, four, packed
 
 INT8_ACTIVATIONS = 4
+OPERATORS = ("GatherBlockQuantized", "MatMulNBits")
 
 
 def tables(graph: Graph) -> None:

@@ -135,7 +135,9 @@ class Graph:
 
         model = self.whole(outputs)
         large = sum(tensor.ByteSize() for tensor in model.graph.initializer) > LARGE
-        beside: dict[str, Any] = {"save_as_external_data": True, "location": f"{out.name}.data"} if large else {}
+        apart = out.with_name(f"{out.name}.data")
+        apart.unlink(missing_ok=True)  # onnx would write behind what is there
+        beside: dict[str, Any] = {"save_as_external_data": True, "location": apart.name} if large else {}
         onnx.save(model, str(out), **beside)
 
     @contextmanager

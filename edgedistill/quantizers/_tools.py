@@ -17,11 +17,11 @@ from edgedistill.quantizers._graph import Graph
 HOPELESS, MASKED = -1e4, -100.0
 
 
-def half(source: Source, out: Path) -> None:
+def half(file: Path, out: Path) -> None:
     """Weights and computation in fp16, inputs and outputs as they were. Operators without fp16 kernels are cast around when the file is loaded."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    graph = Graph(source.fused)
+    graph = Graph(file)
     with _quiet():
         model = convert_float_to_float16(graph.whole(), keep_io_types=True, disable_shape_infer=True)
     Graph(model).save(out)

@@ -63,7 +63,7 @@ def matrix(graph: Graph, weight: str, scheme: Scheme, axis: int) -> tuple[str, .
 
 def table(graph: Graph, weight: str, scheme: Scheme) -> tuple[str, ...]:
     """The same of a weight that is looked up: nothing adds up, so all eight bits are used."""
-    return _once(graph, weight, (scheme.weights, False), -1 if scheme.per_channel else None, symmetric=False)
+    return _once(graph, weight, (scheme.weights, False), -1 if scheme.per_channel else None, symmetric=graph.symmetric)
 
 
 def _once(graph: Graph, weight: str, kind: tuple[str, bool], axis: int | None, symmetric: bool) -> tuple[str, ...]:

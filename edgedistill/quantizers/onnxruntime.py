@@ -36,12 +36,13 @@ def make(scheme: str, source: Source, out: Path) -> dict[str, Any]:
 
 
 def _fp32(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
-    Graph(source.fused).save(out)
+    """The fused graph; the plain one of an accelerator, which knows no fused operators."""
+    Graph(source.plain if _one_shape(source.plain) else source.fused).save(out)
     return {}
 
 
 def _fp16(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
-    _tools.half(source, out)
+    _tools.half(source.plain if _one_shape(source.plain) else source.fused, out)
     return {}
 
 
@@ -59,6 +60,11 @@ def _four(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
     else:
         _dynamic.quantize(graph, scheme)
     graph.save(out)
+    if scheme.base == "int4-weights":
+        if not any(node.op_type in _four_bit.OPERATORS for node in graph.nodes):
+            raise ValueError("the graph has no matrix or table that 4 bits could hold")
+    else:
+        _is_integer(scheme, source, out)
     return {}
 
 
@@ -81,7 +87,7 @@ def _integers(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
         facts["kept_fp32"] = _mixed.choose(operators, write, out, source)
     else:
         write(frozenset())
-        _is_integer(scheme, source, out)
+    _is_integer(scheme, source, out)
     return facts
 
 

@@ -75,7 +75,7 @@ class Runtime(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph(Noun):
-    """Which shapes the graph may have: `dynamic`, `bucketed` (one file for each count of tokens in `buckets`) or `fixed`."""
+    """Which shapes the graph may have: `dynamic`, `bucketed` (the smallest of `buckets` that holds the recipe's texts) or `fixed`."""
 
     shapes: Fact
     buckets: Fact | None = None

@@ -59,7 +59,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     shutil.rmtree(folder, ignore_errors=True)  # what a killed run began
     folder.mkdir()
     task = plugins.load("tasks", params.task)
-    shutil.copyfile(inputs["quantize"].path / "model.onnx", folder / "model.onnx")
+    for name in inputs["quantize"].facts["files"]:
+        shutil.copyfile(inputs["quantize"].path / name, folder / name)
     for name in task.FILES:
         shutil.copyfile(inputs["export"].path / name, folder / name)
     labels = class_names(inputs["prepare"].path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -22,18 +21,19 @@ from edgedistill.stages import needs_files
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
-VERSION = 4  # 3: every task; 4: engines, mixed precision, bytes × latency
-TOOLS = ("onnx", "onnxruntime", "neural-compressor")
+VERSION = 5  # 4: engines, mixed precision, bytes × latency; 5: shapes of accelerators
+TOOLS = ("onnx", "onnxruntime", "neural-compressor", "torchao")
 CALIBRATION_BATCH = 8
 JUDGED = 512  # texts that agreement is counted on: validation rows, then training and transfer texts that did not calibrate
 TIMED = 32
+FARTHEST = 1e9  # the divergence of answers that are no numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
     """What the target allows and forbids, and what a quantised file may lose against its own fp32 on the validation rows.
 
-    `fixed` asks for a graph of one shape: a batch of 1 at `max_length`. `latency_counts` says that this machine is of the target's kind.
+    `length` above 0 asks for a graph of one shape: a batch of 1 at so many tokens. `latency_counts` says that this machine is of the target's kind.
     """
 
     task: str
@@ -42,7 +42,7 @@ class Params:
     agreement: float
     drop: float
     model_mb: float
-    fixed: bool
+    length: int
     latency_counts: bool
     max_length: int
 
@@ -68,7 +68,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         fused=bench.fused,
         weights=inputs["model"].path,
         calibration=bench.calibration_feeds,
-        sizes={"batch": 1, "sequence": params.max_length},
+        sizes=_sizes(params),
         divergence=bench.divergence,
         holds=lambda file: not bench(file).problem,
         torch_model=lambda: models.load_model(bench.task.AUTO_CLASS, inputs["model"].path).eval(),
@@ -77,12 +77,13 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     limits = search.Limits(agreement=params.agreement, bytes=params.model_mb * 1e6)
     clock = search.clock_here([bench.feeds([row]) for row in bench.flat[:TIMED]]) if params.latency_counts else None
     found = search.find(params.allowed, source, bench, limits, clock, scratch, progress)
-    shutil.copyfile(found.file, out / "model.onnx")
+    files = graphs.copied(found.file, out / "model.onnx")
     return {
         "scheme": found.chosen.scheme,
         "candidates": [asdict(candidate) for candidate in found.candidates],
         "forbidden": [{"scheme": scheme, "why": why} for scheme, why in params.forbidden],
         "bytes": found.chosen.bytes,
+        "files": files,
         "graph": {"fp32": graphs.summary(bench.fused), "chosen": graphs.summary(out / "model.onnx")},
     }
 
@@ -90,6 +91,10 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
 def ensures(out: Path) -> None:
     """There is a model."""
     needs_files(out, "model.onnx")
+
+
+def _sizes(params: Params) -> dict[str, int]:
+    return {"batch": 1, "sequence": params.length or params.max_length}
 
 
 class _Bench:
@@ -101,9 +106,8 @@ class _Bench:
         export, prepared = inputs["export"], inputs["prepare"].path
         self.pad_id = int(export.facts["pad_id"])
         self.plain, self.fused = export.path / "model.onnx", export.path / "fused.onnx"
-        if params.fixed:
-            sizes = {"batch": 1, "sequence": params.max_length}
-            self.plain, self.fused = (graphs.fixed(file, scratch / f"fixed-{file.name}", sizes) for file in (self.plain, self.fused))
+        if params.length:
+            self.plain, self.fused = (graphs.fixed(file, scratch / f"fixed-{file.name}", _sizes(params)) for file in (self.plain, self.fused))
         encoder = models.load_encoder(self.task, export.path)
         self.validation, self.names = read_split(prepared, "validation"), class_names(prepared)
         more = _uncalibrated(self.task, prepared)[: max(0, JUDGED - len(self.validation))]
@@ -117,6 +121,8 @@ class _Bench:
         """Score and agreement with fp32, one example at a time as a device runs them."""
         outputs = self._outputs(file, first)
         count = len(outputs)
+        if not all(np.isfinite(array).all() for rows in outputs for array in rows):
+            return search.Judged(score=0.0, agreement=0.0, rows=count, problem="some of its answers are no numbers")
         evidence, fp32 = self._evidence(outputs), self._evidence(self.fp32[:count])
         ours, theirs = ([np.atleast_2d(one) for one in self.task.decisions(found, self.rows[:count])] for found in (outputs, self.fp32[:count]))
         agreement = float(self.task.alike(ours, theirs).mean())
@@ -127,7 +133,8 @@ class _Bench:
         """Mean squared difference of answers from fp32's on the first rows, as a share of fp32's variance."""
         ours = np.concatenate([array.ravel() for rows in self._outputs(file, search.FIRST) for array in rows])
         fp32 = np.concatenate([array.ravel() for rows in self.fp32[: search.FIRST] for array in rows])
-        return float(((ours - fp32) ** 2).mean() / max(float(fp32.var()), quality.TINY))
+        found = float(((ours - fp32) ** 2).mean() / max(float(fp32.var()), quality.TINY))
+        return min(found, FARTHEST) if np.isfinite(found) else FARTHEST
 
     def feeds(self, rows: Sequence[Any]) -> dict[str, NDArray[Any]]:
         """The graph's inputs for rows in one batch."""
@@ -135,7 +142,7 @@ class _Bench:
 
     def calibration_feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
         rows = [row for one in self.calibration for row in one]
-        size = 1 if self.params.fixed else CALIBRATION_BATCH
+        size = 1 if self.params.length else CALIBRATION_BATCH
         for start in range(0, len(rows), size):
             yield self.feeds(rows[start : start + size])
 
