@@ -131,7 +131,9 @@ def _worse(one: Candidate, best: Candidate) -> str:
     size = f"{(one.bytes or 0) / (best.bytes or 1):.3g} × the bytes of {best.scheme}"
     if one.latency_ratio is None or best.latency_ratio is None:
         return f"the profile puts {best.scheme} first; {size}, latency unmeasured"
-    return f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its latency"
+    found = f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its latency"
+    alike = (one.cost or 0) <= ALIKE * (best.cost or 0)
+    return f"{found}: the same within {ALIKE - 1:.0%}, and the profile names {best.scheme} first" if alike else found
 
 
 def _figures(one: Candidate) -> str:

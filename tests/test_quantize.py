@@ -47,6 +47,7 @@ def test_profiles_order_decides_when_costs_are_alike() -> None:
     winner, reasons = chosen([candidate("first", 100, 0.41), candidate("second", 100, 0.40)])
     assert winner == "first"
     assert "names it before second, which cost the same" in reasons["first"]
+    assert reasons["second"] == "lost: 1 × the bytes of first at 0.976 × its latency: the same within 5%, and the profile names first first"
 
 
 def test_profiles_order_decides_when_the_machine_is_another() -> None:
