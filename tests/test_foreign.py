@@ -300,14 +300,17 @@ def held_against(original: Path, bundle: Path) -> float:
 def test_weights_stay_beside_the_graph_when_one_message_cannot_hold_them(tmp_path: Path) -> None:
     """Protobuf's limit is lowered to a small model's size: what is over it takes the way of models over 2 GB."""
     (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "sitecustomize.py").write_text("from edgedistill.foreign import prepare\nprepare.LARGE = 1000\n", encoding="utf-8")
+    (tmp_path / "path" / "sitecustomize.py").write_text(
+        "from edgedistill.foreign import prepare\nfrom edgedistill.quantizers import _graph\nprepare.LARGE = _graph.LARGE = 1000\n", encoding="utf-8"
+    )
     path = os.pathsep.join([str(tmp_path / "path"), *filter(None, [os.environ.get("PYTHONPATH")])])
     file = save_apart(classifier(), tmp_path / "in" / "model.onnx")
     run_cli("quantize", str(file), "-t", "linux-x64", "--scheme", "fp32", "--out", "plain", cwd=tmp_path, PYTHONPATH=path)
-    assert (tmp_path / "plain" / "model.onnx.data").stat().st_size > 10_000
-    assert manifest(tmp_path / "plain")["model"]["files"] == ["model.onnx", "model.onnx.data"]
+    assert (tmp_path / "plain" / "fp32.onnx.data").stat().st_size > 10_000
+    assert manifest(tmp_path / "plain")["model"]["files"] == ["model.onnx", "fp32.onnx.data"]
     assert manifest(tmp_path / "plain")["model"]["bytes"] > 10_000
     run_cli("verify", "plain", cwd=tmp_path)
     run_cli("quantize", str(file), "-t", "linux-x64", "--out", "whole", "--json", cwd=tmp_path, PYTHONPATH=path)
     history = json.loads((tmp_path / "whole" / "history.json").read_text(encoding="utf-8"))
     assert {one["scheme"]: one["status"] for one in history["candidates"]}["int8-dynamic"] != "not made"
+    run_cli("verify", "whole", cwd=tmp_path)

@@ -21,7 +21,7 @@ from torch import nn
 
 from edgedistill import plugins, runtime
 from edgedistill.exporters import torchscript
-from edgedistill.pipeline import _keyed
+from edgedistill.pipeline._plan import _keyed
 from edgedistill.progress import Progress
 from edgedistill.quantizers import Source
 from edgedistill.quantizers import onnxruntime as engine
