@@ -2,8 +2,8 @@
 
     q(x) = s · (clamp(round(x / s) + z, lowest, highest) − z)          the gradient passes where nothing was clamped
 
-Weights of linear maps and convolutions: signed, one scale s = max|w| / 127, z = 0. Embedding tables: unsigned, from their least to their
-greatest number. Both as ONNX Runtime's quantiser has them. What goes into a linear map or convolution: unsigned, with a range that is a
+Weights of linear maps and convolutions, and embedding tables: 256 steps from their least to their greatest number, as the scheme `int8-dynamic`
+keeps them per tensor (schemes without a zero point have a coarser grid). What goes into a linear map or convolution: unsigned, with a range that is a
 moving average over the batches of a training and stands still in an evaluation. In mixed precision the rounded numbers are multiplied in
 bfloat16, as the others are.
 
@@ -23,18 +23,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 AVERAGING = 0.01  # how much of a range a batch replaces: Jacob et al. want one that forgets slowly; torch's own observers have this one
-SIGNED, UNSIGNED = (-127, 127), (0, 255)
+STEPS = (0, 255)
 MAPS = (nn.Linear, nn.Conv2d)
 OBSERVER = "seen"
 
 
 class Weight(nn.Module):
-    """A weight as int8 keeps it: one scale for the whole tensor."""
+    """A weight as int8 keeps it: one scale and zero point for the whole tensor."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight on its grid."""
-        scale = _above_zero(weight.detach().abs().amax() / SIGNED[1])
-        return _on_grid(weight, scale, torch.zeros_like(scale), SIGNED)
+        return rows_of(weight, weight)
 
 
 class Seen(nn.Module):
@@ -59,15 +58,15 @@ class Seen(nn.Module):
         observes = torch.full((1,), int(self.training), device=inputs.device)
         rounds = torch.ones_like(observes)
         state = (self.low, self.high, self.scale, self.zero)
-        found: Tensor = torch.fused_moving_avg_obs_fake_quant(inputs.float(), observes, rounds, *state, AVERAGING, *UNSIGNED, -1, False, False)
+        found: Tensor = torch.fused_moving_avg_obs_fake_quant(inputs.float(), observes, rounds, *state, AVERAGING, *STEPS, -1, False, False)
         return found
 
 
 def rows_of(table: Tensor, rows: Tensor) -> Tensor:
-    """Rows of an embedding table on the grid of the whole table, which is large, and of which a batch reads little."""
+    """Rows of a table on the grid of the whole table; an embedding's is large, and a batch reads little of it."""
     low, high = table.detach().amin().clamp(max=0.0), table.detach().amax().clamp(min=0.0)
-    scale = _above_zero((high - low) / UNSIGNED[1])
-    return _on_grid(rows, scale, torch.round(-low / scale), UNSIGNED)
+    scale = _above_zero((high - low) / STEPS[1])
+    return _on_grid(rows, scale, torch.round(-low / scale), STEPS)
 
 
 def _above_zero(scale: Tensor) -> Tensor:
