@@ -41,18 +41,7 @@ def render(report: Report) -> str:
         tiles=_summary.tiles(report),
         models=_tables.subjects(report),
         charts=charts(report),
-        tables=tuple(
-            table(report)
-            for table in (
-                _tables.measurements,
-                _tables.candidates,
-                _tables.targets,
-                _tables.graph,
-                _tables.verdicts,
-                _tables.steps,
-                _tables.environment,
-            )
-        ),
+        tables=tuple(table(report) for table in TABLES),
     )
     return page
 
