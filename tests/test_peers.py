@@ -53,7 +53,7 @@ def test_difference_is_paired_by_row() -> None:
 
 def test_reason_is_the_last_line_without_folders_of_this_machine() -> None:
     process = load(BENCHMARKS / "peers" / "process.py")
-    said = "Traceback\nInvalidProtobuf: Load model from /home/someone/work/m.onnx failed\n\n"
+    said = "Traceback\nInvalidProtobuf: Load model from /somewhere/work/m.onnx failed\n\n"
     error = subprocess.CalledProcessError(1, ["/venv/bin/python", "-I", "/peers/agent.py", "job.json"], output=said)
     assert process.reason(error) == "agent.py: InvalidProtobuf: Load model from m.onnx failed"
 
