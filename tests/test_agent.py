@@ -10,9 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedistill.devices import local
+from edgedistill.devices.local import Local
 from edgedistill.measure import agent
-from edgedistill.measure.run import AGENT
 from edgedistill.tasks import Row, question_answering, token_classification
 
 
@@ -40,7 +39,7 @@ def job(model: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_samples_and_phases_are_apart_when_the_answers_are_right(model: Path) -> None:
-    result = local.run(AGENT, job(model), deadline_s=60)
+    result = Local().run(job(model), deadline_s=60).result
     assert result["status"] == "ok"
     assert len(result["samples_ms"]) >= 30
     assert len(result["samples_ms"]) % 2 == 0  # whole passes over both rows
@@ -51,14 +50,14 @@ def test_samples_and_phases_are_apart_when_the_answers_are_right(model: Path) ->
 
 
 def test_status_is_wrong_when_an_answer_is_off(model: Path) -> None:
-    result = local.run(AGENT, job(model, golden=[[[6, 9]], [[18, 20]]]), deadline_s=60)
+    result = Local().run(job(model, golden=[[[6, 9]], [[18, 20]]]), deadline_s=60).result
     assert result["status"] == "wrong"
     assert result["worst_difference"] == 1
 
 
 @pytest.mark.parametrize("golden", [[[[6, 9], [6, 9]], [[18, 19]]], [[[6, 9, 0]], [[18, 19]]]])
 def test_status_is_wrong_when_there_are_fewer_answers_than_the_golden_ones(model: Path, golden: Any) -> None:
-    result = local.run(AGENT, job(model, golden=golden), deadline_s=60)
+    result = Local().run(job(model, golden=golden), deadline_s=60).result
     assert (result["status"], result["worst_difference"]) == ("wrong", float("inf"))
 
 
@@ -74,17 +73,17 @@ def test_answers_are_the_tasks_when_picked_without_it() -> None:
 
 
 def test_status_is_crashed_when_the_model_is_none(tmp_path: Path) -> None:
-    result = local.run(AGENT, job(tmp_path / "none.onnx"), deadline_s=60)
+    result = Local().run(job(tmp_path / "none.onnx"), deadline_s=60).result
     assert result["status"] == "crashed"
     assert "none.onnx" in result["detail"]
 
 
 def test_status_is_timeout_when_the_deadline_passes(model: Path) -> None:
-    result = local.run(AGENT, job(model, min_s=60.0), deadline_s=2)
+    result = Local().run(job(model, min_s=60.0), deadline_s=2).result
     assert result["status"] == "timeout"
 
 
 def test_facts_describe_this_machine_when_asked() -> None:
-    facts = local.facts()
+    facts = {**Local().facts(), **Local().conditions()}
     assert facts["cores"] >= 1
     assert facts["cpu"]

@@ -19,7 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 from edgedistill.devices import _toolchain, qemu
 from edgedistill.errors import ConfigError, DeviceError
 from edgedistill.measure import emulate
-from edgedistill.measure.run import AGENT
 
 pytestmark = [pytest.mark.qemu, pytest.mark.xdist_group("qemu")]
 M, K, N = 8, 64, 48
@@ -157,7 +156,7 @@ def test_parity_counts_what_differs_when_answers_are_given_by_hand() -> None:
 
 def test_result_has_answers_and_memory_but_no_times_when_emulated(tmp_path: Path) -> None:
     model, a = product(tmp_path, "int8"), A.astype(np.int8)
-    result = qemu.connect("qemu:cortex-a72").run(AGENT, job(model, a, (A @ B).tolist()), 120)
+    result = qemu.connect("cortex-a72").run(job(model, a, (A @ B).tolist()), 120).result
     assert (result["status"], result["worst_difference"], result["provenance"]) == ("ok", 0, "emulated")
     assert result["samples_ms"] == result["warmups_ms"] == []
     assert not {"load_ms", "first_ms", "import_ms"} & result.keys()
@@ -167,7 +166,7 @@ def test_result_has_answers_and_memory_but_no_times_when_emulated(tmp_path: Path
 def test_status_is_wrong_when_a_golden_answer_is_off(tmp_path: Path) -> None:
     wanted = A @ B
     wanted[3, 5] += 2
-    result = qemu.connect("cortex-a76").run(AGENT, job(product(tmp_path, "int8"), A.astype(np.int8), wanted.tolist()), 120)
+    result = qemu.connect("cortex-a76").run(job(product(tmp_path, "int8"), A.astype(np.int8), wanted.tolist()), 120).result
     assert (result["status"], result["worst_difference"]) == ("wrong", 2)
 
 
@@ -179,13 +178,13 @@ def test_process_is_ended_at_its_deadline_when_the_model_hangs(tmp_path: Path) -
     tensors = {"turns": np.array(2**62, np.int64), "go": np.array(True)}
     model = save(tmp_path / "loop.onnx", [helper.make_node("Loop", ["turns", "go", "a"], ["y"], body=body)], (1, 1), tensors)
     started = time.monotonic()
-    result = qemu.connect("cortex-a76").run(AGENT, job(model, np.float32(0), [[0.0]]), 15)
+    result = qemu.connect("cortex-a76").run(job(model, np.float32(0), [[0.0]]), 15).result
     assert result["status"] == "timeout"
     assert time.monotonic() - started < 30
 
 
 def test_facts_say_emulated_when_asked() -> None:
-    facts = qemu.connect("qemu:cortex-a53").facts()
+    facts = qemu.connect("cortex-a53").facts()
     assert (facts["arch"], facts["provenance"]) == ("aarch64", "emulated")
     assert int(facts["qemu"].split(".")[0]) >= 7
 

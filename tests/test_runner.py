@@ -113,7 +113,7 @@ def test_answers_are_picked_as_numpy_does_when_only_some_count(tokens: Path, pic
 
 def test_answers_come_back_whole_when_they_are_asked_for(tokens: Path) -> None:
     feeds = [{"input_ids": {"dtype": "int64", "values": [ids]}} for ids in ([3, 4, 5], [0])]
-    found = run(job(tokens, feeds=feeds, golden=None), warm=_runner.NOT, answers=True).answers
+    found = run(job(tokens, feeds=feeds, golden=None, answers=True), warm=_runner.NOT).answers
     assert [one.tolist() for one in found] == [[[[6, 7], [8, 9], [10, 11]]], [[[0, 1]]]]
     assert {one.dtype for one in found} == {np.dtype("float32")}
 

@@ -1,0 +1,72 @@
+"""Devices: one file, one way to a machine that runs models, and the one face that all of them have.
+
+    with closing(devices.connect("ssh:pi@kitchen")) as device:
+        ended = device.run(job, deadline_s=120)
+
+An address is a way's name and what that way needs: `local`, `qemu:cortex-a53`, `ssh:HOST`, `adb:SERIAL`, `node`, `browser:wasm`.
+A job is a JSON document, the same for every agent (`measure/agent.py`, `measure/runner.c`, …):
+
+    model         the ONNX file on this machine; the device carries it over
+    feeds         a list of rows, each {input: {"dtype": …, "values": nested list or array}}
+    provider, options, threads      how the session is opened; options are the provider's own
+    min_runs, min_s                 at least so many samples and so many seconds; both 0: no timing
+    picks, golden, tolerance        what the first output of every feed should be, and where (`agent.picked`); absent: nothing is checked
+    tensors, outputs, scales, tolerance     the same for every output of a foreign model
+    answers       true: the first output of every feed comes back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
+
+from edgedistill import plugins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a job came to: the agent's result with its `status`, and the answer to every feed where the job asked for them.
+
+    `status` is ok; wrong (the golden answers are not met, so no time counts); crashed or timeout with a `detail`. Keys of a result that is
+    ok or wrong: worst_difference, import_ms, load_ms, first_ms, warmups_ms, samples_ms, baseline_mib, peak_mib, onnxruntime, providers.
+    """
+
+    result: dict[str, Any]
+    answers: list[NDArray[Any]] = field(default_factory=list)
+
+
+class Device(Protocol):
+    """A machine that runs jobs, each in a fresh process (a browser: a fresh page), one at a time: a second run waits for the first."""
+
+    address: str
+
+    def facts(self) -> dict[str, Any]:
+        """What it is: device (its address), os, arch, cpu, cores, kernel, and provenance, `measured` or `emulated` (then it has no times)."""
+        ...
+
+    def conditions(self) -> dict[str, Any]:
+        """What changes: load_1min, and where they can be read governor, mhz, celsius, … A reading that the device does not give is absent."""
+        ...
+
+    def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
+        """Do a job. A crash, a wrong answer or a missed deadline is a result with that status.
+
+        Raises DeviceError when the device is not there, goes away, has no room or refuses.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        ...
+
+
+def connect(address: str) -> Device:
+    """The device at an address.
+
+    Raises ConfigError for an unknown way or an address that it cannot read, DeviceError when nothing answers there or a tool is missing here.
+    """
+    way, _, rest = address.partition(":")
+    return cast(Device, plugins.load("devices", way).connect(rest))

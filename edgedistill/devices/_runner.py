@@ -11,13 +11,14 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.devices import Ended
 from edgedistill.errors import DeviceError
 from edgedistill.runtime import TELEMETRY_OFF
 
@@ -62,16 +63,9 @@ class Place:
     before: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A runner's result, and the answer to every feed where they were asked for."""
-
-    result: dict[str, Any]
-    answers: list[NDArray[Any]] = field(default_factory=list)
-
-
-def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Warm, marked: bool = False, answers: bool = False) -> Ended:
+def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Warm, marked: bool = False) -> Ended:
     """Run a job in a fresh process. A crash or a missed deadline is a result with that status, not an exception."""
+    answers = job.get("answers", False)
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
         job_file, result_file, answers_file = (Path(folder) / name for name in ("job", "result.json", "answers"))
         job_file.write_bytes(packed(job, warm=warm, marked=marked))

@@ -9,39 +9,73 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 
-def run(agent: Path, job: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-    """Run the agent on a job. A crash or a missed deadline is a result with that status, not an exception."""
-    with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
-        job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
-        job_file.write_text(json.dumps(job), encoding="utf-8")
-        command = [sys.executable, "-I", str(agent), str(job_file), str(result_file)]
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)
-        except subprocess.TimeoutExpired:
-            return {"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"}
-        if ended.returncode:
-            last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
-            return {"status": "crashed", "detail": f"exit {ended.returncode}: {last}"}
-        result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
-        return result
+from edgedistill.devices import Ended
+from edgedistill.errors import ConfigError
+from edgedistill.plugins import PACKAGE
+
+AGENT = PACKAGE / "measure" / "agent.py"
 
 
-def facts() -> dict[str, Any]:
-    """What this machine is and how busy it is now."""
-    return {
-        "device": "local",
-        "os": platform.system().lower(),
-        "arch": platform.machine(),
-        "cpu": _cpu_name(),
-        "cores": cores(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_1min": round(os.getloadavg()[0], 2),
-    }
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The machine that edgedistill runs on, through the Python agent."""
+
+    address: str = "local"
+
+    def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
+        """Run the agent on a job. A crash or a missed deadline is a result with that status, not an exception."""
+        with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
+            job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
+            job_file.write_text(json.dumps(job, default=_listed), encoding="utf-8")
+            command = [sys.executable, "-I", str(AGENT), str(job_file), str(result_file)]
+            try:
+                ended = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)
+            except subprocess.TimeoutExpired:
+                return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
+            if ended.returncode:
+                last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
+                return Ended(result={"status": "crashed", "detail": f"exit {ended.returncode}: {last}"})
+            result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
+            answers = [np.array(one["values"], one["dtype"]) for one in result.pop("answers", [])]
+            return Ended(result=result, answers=answers)
+
+    def facts(self) -> dict[str, Any]:
+        """What this machine is."""
+        return {
+            "device": self.address,
+            "os": platform.system().lower(),
+            "arch": platform.machine(),
+            "cpu": _cpu_name(),
+            "cores": cores(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "provenance": "measured",
+        }
+
+    def conditions(self) -> dict[str, Any]:
+        """How busy it is now."""
+        return {"load_1min": round(os.getloadavg()[0], 2)}
+
+    def close(self) -> None:
+        """Every job cleans up after itself."""
+
+
+def connect(rest: str) -> Local:
+    """This machine. Raises ConfigError for an address that says more."""
+    if rest:
+        raise ConfigError(f"unknown device 'local:{rest}'", hint="this machine is `local`")
+    return Local()
+
+
+def _listed(array: NDArray[Any]) -> Any:
+    return array.tolist()
 
 
 def cores() -> int:

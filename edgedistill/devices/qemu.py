@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgedistill.devices import _runner, _toolchain
+from edgedistill.devices import Ended, _runner, _toolchain
 from edgedistill.errors import ConfigError, DeviceError, nearest
 
 ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
@@ -56,18 +56,24 @@ class Emulated:
 
     name: str
 
-    def run(self, agent: Path, job: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+    @property
+    def address(self) -> str:
+        """As it is written on the command line."""
+        return f"qemu:{self.name}"
+
+    def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
         """Run a job in the runner, which stands in for the agent. The result has no times: they would be the emulator's.
 
         `peak_mib` is an upper bound: what qemu translated since the load is in it, 19 MiB for an empty graph, 30 for a small BERT.
         """
         untimed = {**job, "min_runs": 0, "min_s": 0.0}
-        return _emulated(_runner.execute(_place(self.name), untimed, deadline_s, warm=_runner.NOT).result)
+        ended = _runner.execute(_place(self.name), untimed, deadline_s, warm=_runner.NOT)
+        return replace(ended, result=_emulated(ended.result))
 
     def facts(self) -> dict[str, Any]:
         """What is emulated, and by what."""
         return {
-            "device": f"qemu:{self.name}",
+            "device": self.address,
             "os": "linux",
             "arch": "aarch64",
             "cpu": f"{self.name} (emulated)",
@@ -77,10 +83,16 @@ class Emulated:
             "provenance": "emulated",
         }
 
+    def conditions(self) -> dict[str, Any]:
+        """Nothing that an instruction count depends on."""
+        return {}
 
-def connect(address: str) -> Emulated:
-    """The device behind `qemu:CPU` or `CPU`. Raises ConfigError naming the known CPUs."""
-    name = address.removeprefix("qemu:")
+    def close(self) -> None:
+        """Every job cleans up after itself."""
+
+
+def connect(name: str) -> Emulated:
+    """The emulated CPU of that name. Raises ConfigError naming the known CPUs."""
     if name not in CPUS:
         raise ConfigError(f"unknown emulated CPU '{name}'", hint=nearest(name, CPUS))
     return Emulated(name)
@@ -92,13 +104,13 @@ def observe(name: str, job: Mapping[str, Any], deadline_s: float, *, counted: bo
     Raises DeviceError where the emulator takes no plugins.
     """
     runs = len(job["feeds"]) if counted else 0
-    changed = {**job, "min_runs": runs, "min_s": 0.0, "threads": 1 if counted else job["threads"]}
+    changed = {**job, "min_runs": runs, "min_s": 0.0, "threads": 1 if counted else job["threads"], "answers": True}
     place = _place(name)
     with TemporaryDirectory(prefix="edgedistill-") as folder:
         out = Path(folder) / "counts"
         plugin = ("-plugin", f"{_toolchain.counter()},out={out}") if counted else ()
         seen_from = replace(place, before=(*place.before, *plugin))
-        ended = _runner.execute(seen_from, changed, deadline_s, warm=_runner.NOT, marked=counted, answers=True)
+        ended = _runner.execute(seen_from, changed, deadline_s, warm=_runner.NOT, marked=counted)
         if counted and not out.is_file():
             hint = "Debian 12's dynamic qemu-user 7.2 takes them: apt-get install qemu-user"
             raise DeviceError(f"{_toolchain.qemu()} {_toolchain.qemu_version()} took no plugin: {ended.result.get('detail', '')}", hint=hint)

@@ -43,9 +43,11 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     session.run(None, feeds[0])
     first_ms = (time.perf_counter() - started) * 1e3
     wrong = worst_difference(np, session, job, feeds)
-    warmups = warm_up(session, feeds)
+    warmups = warm_up(session, feeds, job)
     samples = steady(session, feeds, job)
+    answers = {"answers": [kept(session.run(None, one)[0]) for one in feeds]} if job.get("answers") else {}
     return {
+        **answers,
         "status": "wrong" if wrong > job.get("tolerance", float("inf")) else "ok",
         "worst_difference": wrong,
         "import_ms": import_ms,
@@ -66,7 +68,7 @@ def open_session(ort: Any, job: dict[str, Any]) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = job["threads"]
     options.inter_op_num_threads = 1
-    return ort.InferenceSession(job["model"], options, providers=[job["provider"]])
+    return ort.InferenceSession(job["model"], options, providers=[(job["provider"], job.get("options", {}))])
 
 
 def feed(np: Any, one: dict[str, Any], names: set[str]) -> dict[str, Any]:
@@ -101,6 +103,11 @@ def worst_tensor(np: Any, session: Any, job: dict[str, Any], feeds: list[dict[st
     return worst
 
 
+def kept(answer: Any) -> dict[str, Any]:
+    """A raw answer as JSON can hold it."""
+    return {"dtype": str(answer.dtype), "values": answer.tolist()}
+
+
 def picked(np: Any, raw: Any, picks: dict[str, Any]) -> Any:
     """The answers that count, out of a raw one [1, …]: as it is, at some tokens, or at some tokens of a side."""
     if not picks:
@@ -109,12 +116,12 @@ def picked(np: Any, raw: Any, picks: dict[str, Any]) -> Any:
     return raw[row, at, np.array(picks["side"], int)] if "side" in picks else raw[row, at]
 
 
-def warm_up(session: Any, feeds: list[dict[str, Any]]) -> list[float]:
+def warm_up(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> list[float]:
     """Run until two windows in a row are alike; returns their samples in ms. A window passes over every row, so lengths do not matter."""
     samples: list[float] = []
     windows: list[float] = []
     started = time.perf_counter()
-    while len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < WARM_MAX_S:
+    while (job["min_runs"] or job["min_s"]) and len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < WARM_MAX_S:
         window = [timed(session, one) for one in feeds]
         samples += window
         windows.append(sorted(window)[len(window) // 2])

@@ -69,7 +69,7 @@ def emulate(bundle: Bundle, cpus: Sequence[str], rows: int, fp32: Path | None, p
     Raises ConfigError for an unknown CPU, DeviceError for what is missing here or hangs, StageError when a process crashes.
     """
     check_model(bundle)
-    names = [qemu.connect(cpu).name for cpu in cpus]
+    names = [qemu.connect(cpu.removeprefix("qemu:")).name for cpu in cpus]
     job, here = _golden_job(bundle, rows)
     found = []
     for number, name in enumerate(names):
@@ -161,7 +161,7 @@ def _job(model: Path, feeds: Sequence[Feed]) -> dict[str, Any]:
 
 
 def _observed(cpu: str, job: Mapping[str, Any], *, counted: bool) -> qemu.Seen:
-    seen = qemu.observe(qemu.connect(cpu).name, job, DEADLINE_S, counted=counted)
+    seen = qemu.observe(qemu.connect(cpu.removeprefix("qemu:")).name, job, DEADLINE_S, counted=counted)
     failure = FAILURES.get(seen.result["status"])
     if failure is not None:
         raise failure(f"emulate: {job['model']} on {cpu} {seen.result['status']}: {seen.result['detail']}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, runtime
+from edgedistill import devices, runtime
 from edgedistill.bundle import tensors
 from edgedistill.bundle.lineage import original_files, student_files, teacher_files
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples
@@ -21,7 +21,6 @@ from edgedistill.progress import Progress
 from edgedistill.spec import Measurement, plain
 
 SCHEMA = "edgedistill.bench/1"  # 1: first
-AGENT = Path(__file__).with_name("agent.py")
 PROCESSES = 5  # fresh ones for each subject: each gives a load time, and their spread is the spread between processes
 RESAMPLES = 10_000
 FAILURES: Mapping[str, type[EdgedistillError]] = {"wrong": IntegrityError, "crashed": StageError, "timeout": DeviceError}
@@ -52,13 +51,13 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
     Raises IntegrityError when a subject answers wrongly (then it has no latency), StageError when one crashes, DeviceError when one hangs.
     """
     check_model(bundle)
-    transport = plugins.load("devices", device)
+    transport = devices.connect(device)
     rows = _rows(bundle, store, MODES[mode], threads, progress)
-    before = transport.facts()
+    before = {**transport.facts(), **transport.conditions()}
     results: dict[str, list[dict[str, Any]]] = {row.subject: [] for row in rows}
     for turn in range(PROCESSES):
         for row in rows if turn % 2 == 0 else rows[::-1]:  # there and back: drift hits all alike
-            result = transport.run(AGENT, row.job, deadline_s=120 + 10 * MODES[mode].min_s)
+            result = transport.run(row.job, deadline_s=120 + 10 * MODES[mode].min_s).result
             _raise_unless_ok(row.subject, result)
             results[row.subject].append(result)
             progress.advance(sum(map(len, results.values())), PROCESSES * len(rows), "processes", row.subject)
@@ -72,7 +71,7 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
         "target": bundle.manifest["target"],
         "mode": mode,
         "threads": threads,
-        "environment": {**before, "onnxruntime": results["bundle"][0]["onnxruntime"], "load_1min_after": transport.facts()["load_1min"]},
+        "environment": {**before, "onnxruntime": results["bundle"][0]["onnxruntime"], "load_1min_after": transport.conditions()["load_1min"]},
         "measurements": [plain(one) for row in rows for one in _measurements(row.subject, results[row.subject], before, threads, note)],
         "ratios": _ratios(results, bundle.baseline),
         "absent": [name for name in (("original",) if bundle.foreign else ("teacher", "student")) if name not in results],
