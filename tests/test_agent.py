@@ -45,7 +45,7 @@ def test_samples_and_phases_are_apart_when_the_answers_are_right(model: Path) ->
     assert len(result["samples_ms"]) % 2 == 0  # whole passes over both rows
     assert result["warmups_ms"]
     assert 0 < np.median(result["samples_ms"]) < result["load_ms"]
-    assert sum(result["samples_ms"]) >= 0.9 * 50  # at least min_s of running, less the loop's own time
+    assert sum(result["samples_ms"]) >= 50  # at least min_s of running
     assert 0 < result["peak_mib"] < 200
 
 

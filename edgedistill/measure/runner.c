@@ -121,11 +121,15 @@ static Samples warm_up(const Job *job) {
     return samples;
 }
 
+/* At least min_runs samples and at least min_s seconds inside them, whole passes over the rows. */
 static Samples steady(const Job *job) {
     Samples samples = {0};
-    double started = now_s();
-    while (samples.count < job->min_runs || now_s() - started < job->min_s)
-        for (uint32_t i = 0; i < job->feed_count; i++) add(&samples, run(&job->feeds[i], job->marked ? (long)i : -1, NULL));
+    double spent_ms = 0;
+    while (samples.count < job->min_runs || spent_ms < job->min_s * 1e3)
+        for (uint32_t i = 0; i < job->feed_count; i++) {
+            add(&samples, run(&job->feeds[i], job->marked ? (long)i : -1, NULL));
+            spent_ms += samples.ms[samples.count - 1];
+        }
     return samples;
 }
 
