@@ -110,18 +110,28 @@ def predict(
 
 @app.command()
 def bench(
-    bundle: BundleDir,
-    device: Annotated[str, typer.Option(help="Where to run: local, or qemu:CPU for instruction counts.")] = "local",
+    what: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or any .onnx file.")],
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", "-d", help="Where to run: local, ssh:HOST, adb:SERIAL, qemu:CPU, node, browser:wasm …; again for more. [default: local]"
+        ),
+    ] = None,
     mode: Annotated[str, typer.Option(help="How long: smoke, quick or full.")] = "quick",
     threads: Annotated[int, typer.Option(min=1, help="Threads of one session.")] = 1,
+    rows: Annotated[int, typer.Option(min=0, help="Test rows that each device answers, for the score and the agreement there.")] = 256,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="Sizes of an input of an .onnx file that its graph leaves open: name=1,128; again for more.", show_default=False),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write bench.json and the report here.", show_default=False)] = None,
     store: StoreDir = STORE,
     as_json: Json = False,
 ) -> None:
-    """Measure latency, load time and memory beside the teacher, in fresh processes in turns."""
-    from edgedistill.faces import bundle as face
+    """Measure latency, load time, memory and answers beside the teacher on each device, in fresh processes in turns."""
+    from edgedistill.faces import bench as face
 
-    face.bench(bundle, device, mode, threads, out, store, as_json=as_json)
+    face.bench(what, device or ["local"], mode, threads, rows, shape or [], out, store, as_json=as_json)
 
 
 @app.command()
