@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedistill.measure.run import _ratio
+from edgedistill.measure.ratios import _ratio
 from edgedistill.stages._quality import interval, loss, lost_at_least, retention, retention_interval
 from edgedistill.tasks import Row, masked_language_modeling, text_classification, text_regression
 from edgedistill.tasks._classes import softmax
