@@ -92,10 +92,8 @@ def packed(job: Mapping[str, Any], *, warm: Warm, marked: bool) -> bytes:
     model = str(Path(job["model"]).resolve())
     head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
     head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))
-    feeds = [struct.pack("<I", len(job["feeds"])), *(_feed(one) for one in job["feeds"])]
-    golden = job.get("golden")
-    checks = [_check(picks, wanted) for picks, wanted in zip(job["picks"], golden, strict=True)] if golden else []
-    return b"".join([*head, *feeds, struct.pack("<I", bool(checks)), *checks])
+    checks = _checks(job)
+    return b"".join([*head, *_feeds(job["feeds"]), struct.pack("<I", bool(checks)), *checks, *_feeds(job.get("timed", ()))])
 
 
 def unpacked(document: bytes) -> list[NDArray[Any]]:
@@ -120,6 +118,10 @@ def _dims(shape: Sequence[int]) -> bytes:
     return struct.pack(f"<I{len(shape)}q", len(shape), *shape)
 
 
+def _feeds(feeds: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    return [struct.pack("<I", len(feeds)), *(_feed(one) for one in feeds)]
+
+
 def _feed(feed: Mapping[str, Any]) -> bytes:
     parts = [struct.pack("<I", len(feed))]
     for name, tensor in feed.items():
@@ -128,9 +130,27 @@ def _feed(feed: Mapping[str, Any]) -> bytes:
     return b"".join(parts)
 
 
-def _check(picks: Mapping[str, Any], wanted: Any) -> bytes:
-    """The golden answers of a feed, and where in the raw answer they are: `row` and `at`, or `row`, `at` and `side`."""
+def _checks(job: Mapping[str, Any]) -> list[bytes]:
+    """For each feed the golden answers: of the first output where some of it counts, or of every output of a foreign model."""
+    if "tensors" in job:
+        return [_whole(job["outputs"], wanted, job["scales"]) for wanted in job["tensors"]]
+    return [_picked(picks, wanted) for picks, wanted in zip(job["picks"], job["golden"], strict=True)] if job.get("golden") else []
+
+
+def _whole(outputs: Sequence[str], wanted: Sequence[Any], scales: Sequence[float]) -> bytes:
+    parts = [struct.pack("<I", len(outputs))]
+    for name, values, scale in zip(outputs, wanted, scales, strict=True):
+        parts += [_text(name), struct.pack("<IdI", 1, scale, 0), _values(values)]
+    return b"".join(parts)
+
+
+def _picked(picks: Mapping[str, Any], wanted: Any) -> bytes:
+    """Where in the raw answer the golden ones are: `row` and `at`, or `row`, `at` and `side`."""
     axes = [np.asarray(picks[name], np.int64) for name in ("row", "at", "side") if name in picks]
-    values = np.array(wanted, np.float64)
     where = _dims(axes[0].shape) + b"".join(axis.tobytes() for axis in axes) if axes else b""
-    return struct.pack("<I", len(axes)) + where + _dims(values.shape) + values.tobytes()
+    return struct.pack("<I", 1) + _text("") + struct.pack("<IdI", 0, 1.0, len(axes)) + where + _values(wanted)
+
+
+def _values(wanted: Any) -> bytes:
+    values = np.array(wanted, np.float64)
+    return _dims(values.shape) + values.tobytes()
