@@ -112,7 +112,7 @@ def predict(
 def bench(
     bundle: BundleDir,
     device: Annotated[str, typer.Option(help="Where to run: local, or qemu:CPU for instruction counts.")] = "local",
-    mode: Annotated[str, typer.Option(help="How long: smoke, quick or full.")] = "quick",
+    mode: Annotated[str, typer.Option(help="How long: smoke, quick, full, or sustained: ten minutes in one process.")] = "quick",
     threads: Annotated[int, typer.Option(min=1, help="Threads of one session.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Also write bench.json and the report here.", show_default=False)] = None,
     store: StoreDir = STORE,

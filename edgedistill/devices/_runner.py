@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.devices import Ended
+from edgedistill.devices import Ended, _child
 from edgedistill.errors import DeviceError
 from edgedistill.runtime import TELEMETRY_OFF
 
 PROVIDER = "CPUExecutionProvider"
 NO_LIMIT = float("inf")
+REFUSED = 7  # the runner's exit code where the library cannot be used
 TYPES = {  # ONNX's numbers
     "float32": 1,
     "uint8": 2,
@@ -64,7 +64,10 @@ class Place:
 
 
 def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Warm, marked: bool = False) -> Ended:
-    """Run a job in a fresh process. A crash or a missed deadline is a result with that status, not an exception."""
+    """Run a job in a fresh process. A crash or a missed deadline is a result with that status, not an exception.
+
+    Raises DeviceError when ONNX Runtime's library cannot be used there: of another machine, too old, or none.
+    """
     answers = job.get("answers", False)
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
         job_file, result_file, answers_file = (Path(folder) / name for name in ("job", "result.json", "answers"))
@@ -72,17 +75,18 @@ def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Wa
         command = [*place.before, str(place.runner), str(place.library), str(job_file), str(result_file)]
         if answers:
             command.append(str(answers_file))
-        try:
-            ended = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=deadline_s, check=False, env={**os.environ, **TELEMETRY_OFF}
-            )
-        except subprocess.TimeoutExpired:
-            return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
-        if ended.returncode:
-            last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
-            return Ended(result={"status": "crashed", "detail": f"exit {ended.returncode}: {last}"})
+        failed = _child.run(command, deadline_s, env={**os.environ, **TELEMETRY_OFF})
+        if failed is not None:
+            return _blamed(failed)
         result = json.loads(result_file.read_text(encoding="utf-8"))
         return Ended(result=result, answers=unpacked(answers_file.read_bytes()) if answers else [])
+
+
+def _blamed(failed: Ended) -> Ended:
+    """A failed process, but where the runner refused its library."""
+    if failed.result.get("exit") == REFUSED:
+        raise DeviceError(failed.result["detail"].partition("runner: ")[2], hint="ONNX Runtime 1.21 or later, built for this machine, is needed")
+    return failed
 
 
 def packed(job: Mapping[str, Any], *, warm: Warm, marked: bool) -> bytes:

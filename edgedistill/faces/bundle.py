@@ -72,7 +72,8 @@ def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, st
     if device.partition(":")[0] == "qemu":
         _emulate(path, device, out, as_json=as_json)
         return
-    from edgedistill.measure.run import MODES, measure
+    from edgedistill.measure.modes import MODES
+    from edgedistill.measure.run import measure
 
     if mode not in MODES:
         raise ConfigError(f"unknown mode '{mode}'", hint=nearest(mode, MODES))
@@ -183,6 +184,9 @@ def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
             + f"{values[name, 'latency_ms']:11.3f}{share:>11}"
             + "".join(f"{values[name, metric]:{width}.1f}" for metric, width in COLUMNS.items())
         )
+    for name, trust in document["trust"].items():
+        for sentence in trust["why"]:
+            print(f"{name}: {trust['status']}: {sentence}")
 
 
 BENCH_KEYS = {"bundle", "environment", "measurements", "ratios", "absent", "threads"}

@@ -17,24 +17,13 @@ from edgedistill.bundle.lineage import original_files, student_files, teacher_fi
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples
 from edgedistill.cache import digest_file
 from edgedistill.errors import DeviceError, EdgedistillError, IntegrityError, StageError
+from edgedistill.measure import conditions, modes, trust
+from edgedistill.measure.modes import MODES, Mode
 from edgedistill.progress import Progress
 from edgedistill.spec import Measurement, plain
 
-SCHEMA = "edgedistill.bench/1"  # 1: first
-PROCESSES = 5  # fresh ones for each subject: each gives a load time, and their spread is the spread between processes
-RESAMPLES = 10_000
-FAILURES: Mapping[str, type[EdgedistillError]] = {"wrong": IntegrityError, "crashed": StageError, "timeout": DeviceError}
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """How long: at least so many samples and so many seconds of each subject, over all of its processes (MLPerf Mobile's pairs)."""
-
-    min_runs: int
-    min_s: float
-
-
-MODES = {"smoke": Mode(64, 6.0), "quick": Mode(128, 10.0), "full": Mode(1024, 60.0)}
+SCHEMA = "edgedistill.bench/1"  # 1: first; `trust`, `processes` and a ratio's `level` were added to it
+FAILURES: Mapping[str, type[EdgedistillError]] = {"wrong": IntegrityError, "fell_back": DeviceError, "crashed": StageError, "timeout": DeviceError}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +44,13 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
     rows = _rows(bundle, store, MODES[mode], threads, progress)
     before = {**transport.facts(), **transport.conditions()}
     results: dict[str, list[dict[str, Any]]] = {row.subject: [] for row in rows}
-    for turn in range(PROCESSES):
+    processes, own_mib = MODES[mode].processes, conditions.own_mib(transport, rows[-1].job) or 0.0
+    for turn in range(processes):
         for row in rows if turn % 2 == 0 else rows[::-1]:  # there and back: drift hits all alike
             result = transport.run(row.job, deadline_s=120 + 10 * MODES[mode].min_s).result
             _raise_unless_ok(row.subject, result)
-            results[row.subject].append(result)
-            progress.advance(sum(map(len, results.values())), PROCESSES * len(rows), "processes", row.subject)
+            results[row.subject].append({**result, "peak_mib": max(result["peak_mib"] - own_mib, 0.0)})
+            progress.advance(sum(map(len, results.values())), processes * len(rows), "processes", row.subject)
     note = "the golden inputs, one at a time" if bundle.foreign else "real texts at natural length"
     return {
         "schema": SCHEMA,
@@ -71,9 +61,18 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
         "target": bundle.manifest["target"],
         "mode": mode,
         "threads": threads,
-        "environment": {**before, "onnxruntime": results["bundle"][0]["onnxruntime"], "load_1min_after": transport.conditions()["load_1min"]},
-        "measurements": [plain(one) for row in rows for one in _measurements(row.subject, results[row.subject], before, threads, note)],
+        "environment": {
+            **before,
+            "onnxruntime": results["bundle"][0]["onnxruntime"],
+            "own_mib": own_mib,
+            "load_1min_after": transport.conditions()["load_1min"],
+        },
+        "measurements": [
+            plain(one) for row in rows for one in _measurements(row.subject, results[row.subject], before | {"own_mib": own_mib}, threads, note)
+        ],
         "ratios": _ratios(results, bundle.baseline),
+        "trust": {name: trust.judged(rows, MODES[mode].minute_s)._asdict() for name, rows in results.items()},
+        "processes": {name: [conditions.during(result) for result in rows] for name, rows in results.items()},
         "absent": [name for name in (("original",) if bundle.foreign else ("teacher", "student")) if name not in results],
     }
 
@@ -109,7 +108,7 @@ def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, thread
 
 def _pace(mode: Mode, threads: int) -> dict[str, Any]:
     """What every job says of how it is run."""
-    return {"provider": "CPUExecutionProvider", "threads": threads, "min_runs": -(-mode.min_runs // PROCESSES), "min_s": mode.min_s / PROCESSES}
+    return {"provider": "CPUExecutionProvider", "threads": threads, **modes.pace(mode)}
 
 
 def _foreign_rows(
@@ -144,36 +143,29 @@ def _raise_unless_ok(subject: str, result: Mapping[str, Any]) -> None:
 
 
 def _measurements(subject: str, results: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], threads: int, note: str) -> list[Measurement]:
-    conditions = {"threads": threads, "batch": 1, "processes": len(results), "device": facts["device"], "cpu": facts["cpu"]}
+    under = {"threads": threads, "batch": 1, "processes": len(results), "device": facts["device"], "cpu": facts["cpu"]}
     latency = Measurement(
         subject=subject,
         metric="latency_ms",
         samples=tuple(round(sample, 5) for result in results for sample in result["samples_ms"]),
         warmups=tuple(round(sample, 5) for result in results for sample in result["warmups_ms"]),
-        conditions=conditions,
+        conditions=under,
         note=note,
     )
     once = {
         "load_ms": "creating the session in a fresh process",
         "first_ms": "the first answer",
-        "peak_mib": "high-water mark less what the runtime needs by itself",
+        "peak_mib": f"high-water mark less what was resident before the session and the {facts['own_mib']:.1f} MiB that one of an empty graph takes",
     }
     return [latency] + [
-        Measurement(subject=subject, metric=name, samples=tuple(round(result[name], 4) for result in results), conditions=conditions, note=said)
+        Measurement(subject=subject, metric=name, samples=tuple(round(result[name], 4) for result in results), conditions=under, note=said)
         for name, said in once.items()
     ]
 
 
 def _ratios(results: Mapping[str, Sequence[Mapping[str, Any]]], baseline: str) -> dict[str, dict[str, Any]]:
-    """Median latency ÷ the baseline's, with a 95 % bootstrap interval over processes (their medians are the independent draws)."""
-    if baseline not in results:
+    """Median latency ÷ the baseline's over turns (a process's median is the independent draw); none of a single turn."""
+    if len(results.get(baseline, ())) < 2:
         return {}
     medians = {name: np.array([np.median(result["samples_ms"]) for result in rows]) for name, rows in results.items()}
-    return {name: _ratio(medians[name], medians[baseline]) for name in medians if name != baseline}
-
-
-def _ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, Any]:
-    draws = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))  # one turn ran both: drawn in pairs
-    spread = np.median(ours[draws], axis=1) / np.median(theirs[draws], axis=1)
-    low, high = np.percentile(spread, [2.5, 97.5])
-    return {"median_ratio": float(np.median(ours) / np.median(theirs)), "interval": [float(low), float(high)]}
+    return {name: trust.ratio(medians[name], medians[baseline]) for name in medians if name != baseline}

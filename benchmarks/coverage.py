@@ -1,0 +1,75 @@
+"""How often the interval that a bench prints holds what many benches agree on, on this machine as it is.
+
+    python benchmarks/coverage.py BUNDLE [--store DIR] [--mode quick] [--repeats 30] [--record FILE] [--read FILE]
+
+Every repeat is one whole `bench`. The truth stands for itself: the median over all turns of all repeats. The aim is 0.9 of the intervals, which
+are 95 % ones where the turns are independent; a machine whose load goes on longer than a bench makes them less. Every repeat is kept as a line
+of FILE, which `--read` counts again. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.bundle.reader import open_bundle
+from edgedistill.measure import trust
+from edgedistill.measure.run import measure
+from edgedistill.progress import Progress, silent
+
+Turns = Mapping[str, list[float]]  # each subject's median ms by turn
+
+
+def repeat(bundle: Path, store: Path, mode: str) -> Turns:
+    document = measure(open_bundle(bundle), store, device="local", mode=mode, threads=1, progress=Progress(silent, "coverage"))
+    return {name: [one["latency_ms"] for one in rows] for name, rows in document["processes"].items()}
+
+
+def covered(repeats: list[Turns], ours: str, theirs: str) -> dict[str, Any]:
+    logs = [np.log(_array(one, ours) / _array(one, theirs)) for one in repeats]
+    truth = float(np.median(np.concatenate(logs)))
+    found = [trust.interval(one) for one in logs]
+    widths = [high - low for low, high, _ in found]
+    held = [low <= truth <= high for low, high, _ in found]
+    return {
+        "ratio": f"{ours} ÷ {theirs}",
+        "grand_median": float(np.exp(truth)),
+        "coverage": float(np.mean(held)),
+        "level": found[0].level,
+        "median_width": float(np.expm1(np.median(widths))),
+        "repeats": len(repeats),
+        "ratios": [float(np.exp(np.median(one))) for one in logs],
+    }
+
+
+def _array(turns: Turns, name: str) -> NDArray[np.float64]:
+    return np.asarray(turns[name], float)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--store", type=Path, default=Path("store"))
+    parser.add_argument("--mode", default="quick")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--record", type=Path, default=Path("coverage.jsonl"))
+    parser.add_argument("--read", type=Path, help="count what was recorded before")
+    asked = parser.parse_args()
+    if asked.read is None:
+        for _ in range(asked.repeats):
+            with asked.record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(repeat(asked.bundle, asked.store, asked.mode)) + "\n")
+    lines = (asked.read or asked.record).read_text(encoding="utf-8").splitlines()
+    repeats: list[Turns] = [json.loads(line) for line in lines]
+    names = list(repeats[0])
+    print(json.dumps([covered(repeats, one, "teacher" if "teacher" in names else names[0]) for one in names[1:]], indent=1))
+
+
+if __name__ == "__main__":
+    main()
