@@ -27,11 +27,13 @@ Turns = Mapping[str, list[float]]  # each subject's median ms by turn
 
 
 def repeat(bundle: Path, store: Path, mode: str) -> Turns:
+    """One whole bench, as each subject's medians by turn."""
     document = measure(open_bundle(bundle), store, device="local", mode=mode, threads=1, progress=Progress(silent, "coverage"))
     return {name: [one["latency_ms"] for one in rows] for name, rows in document["processes"].items()}
 
 
 def covered(repeats: list[Turns], ours: str, theirs: str) -> dict[str, Any]:
+    """How many repeats' intervals hold the median over all turns of all of them."""
     logs = [np.log(_array(one, ours) / _array(one, theirs)) for one in repeats]
     truth = float(np.median(np.concatenate(logs)))
     found = [trust.interval(one) for one in logs]
@@ -53,6 +55,7 @@ def _array(turns: Turns, name: str) -> NDArray[np.float64]:
 
 
 def main() -> None:
+    """Repeat, or read what was recorded, and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("--store", type=Path, default=Path("store"))

@@ -1,0 +1,124 @@
+"""Intervals against scipy, enumeration and machines whose truth is known; verdicts on runs that were made to drift, slow down and leak."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from edgedistill.measure import trust
+
+DRAW = np.random.default_rng(5)
+TRUTH = np.log(0.5)
+
+
+def turns(benches: int, processes: int, kind: str) -> NDArray[np.float64]:
+    """Log ratios [benches, processes] of two subjects on a made machine: whole turns that are slow, processes that differ, some that are hit."""
+    draw = np.random.default_rng(7)
+    common = draw.normal(0, 0.15, (benches, processes))  # a turn is slow for both
+    ours, theirs = (draw.normal(0, 0.03, (benches, processes)) for _ in range(2))
+    if kind == "hit":
+        ours, theirs = (one + (draw.random(one.shape) < 0.1) * draw.exponential(0.3, one.shape) for one in (ours, theirs))
+    if kind == "busy":
+        ours, theirs = (one + draw.normal(0, 0.15, one.shape) for one in (ours, theirs))
+    return (TRUTH + common + ours) - (common + theirs)
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    probe = {"probe_before_ms": [1.0, 1.0], "probe_after_ms": [1.0, 1.0]}
+    return {"samples_ms": [2.0] * 40, "resident_mib": [50.0] * 5, **probe, **changes}
+
+
+@pytest.mark.parametrize("kind", ["calm", "hit", "busy"])
+@pytest.mark.parametrize("processes", [6, 7, 10])
+def test_interval_holds_the_truth_as_often_as_it_says_when_the_machine_is_made(kind: str, processes: int) -> None:
+    found = [trust.interval(one) for one in turns(2000, processes, kind)]
+    level = found[0].level
+    held = np.mean([low <= TRUTH <= high for low, high, _ in found])
+    assert level >= 0.95
+    assert abs(held - level) < 4 * np.sqrt(level * (1 - level) / 2000)
+
+
+def test_interval_ends_where_scipys_test_does_when_the_shift_crosses_it() -> None:
+    for _ in range(20):
+        logs = DRAW.normal(0.1, 0.05, 7)
+        low, high, level = trust.interval(logs)
+        p = [stats.wilcoxon(logs - shift, mode="exact").pvalue for shift in (low - 1e-9, low + 1e-9, high - 1e-9, high + 1e-9)]
+        assert (p[0] <= 0.05, p[1] <= 0.05, p[2] <= 0.05, p[3] <= 0.05) == (True, False, False, True)
+        assert level == pytest.approx(1 - p[0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 8])
+def test_level_is_that_of_all_signs_when_they_are_counted_one_by_one(n: int) -> None:
+    """Under symmetry every draw lies on either side with the same chance: of 2ⁿ sign patterns so many put 0 outside the interval."""
+    sizes = np.exp(DRAW.normal(size=n))
+    inside = [low <= 0 <= high for low, high, _ in (trust.interval(sizes * signs) for signs in product((-1, 1), repeat=n))]
+    assert np.mean(inside) == pytest.approx(trust.interval(sizes).level)
+
+
+def test_ratio_ignores_slow_turns_when_they_are_slow_for_both() -> None:
+    slow = np.array([1.0, 3.0, 1.0, 9.0, 1.0, 2.0, 1.0])
+    found = trust.ratio(2.0 * slow, 8.0 * slow)
+    assert (found["median_ratio"], found["interval"]) == (pytest.approx(0.25), [pytest.approx(0.25)] * 2)
+
+
+def test_figures_are_ok_when_nothing_changes() -> None:
+    assert trust.judged([result()] * 7).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("status", "changes"),
+    [
+        ("leaking", {"resident_mib": [50.0, 50.3, 50.6, 50.9, 51.2]}),
+        ("ok", {"resident_mib": [50.0, 58.0, 58.0, 58.0, 58.0]}),  # once is no leak
+        ("ok", {"resident_mib": [50.0, 50.3, 50.6, 50.7, 51.2]}),
+        ("noisy", {"probe_after_ms": [1.06, 1.06]}),
+        ("ok", {"probe_after_ms": [1.04, 1.04]}),
+    ],
+)
+def test_status_is_the_fault_when_it_is_in_every_process(status: str, changes: dict[str, Any]) -> None:
+    assert trust.judged([result(**changes)] * 7).status == status
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1.04, "ok"), (1.12, "noisy")])
+def test_status_is_noisy_when_the_medians_leave_more_than_a_twentieth_of_doubt(factor: float, status: str) -> None:
+    """Three processes a factor below the middle one and three above it: the interval reaches from the ones to the others."""
+    found = trust.judged([result(samples_ms=[2.0 * factor**step] * 40) for step in (-1, -1, -1, 0, 1, 1, 1)])
+    assert found.status == status
+    assert found.figures["half_width"] == pytest.approx(factor - 1, rel=1e-6)
+    assert len(found.why) == (status == "noisy")
+
+
+def test_throttling_is_its_factor_when_the_last_minute_is_slower() -> None:
+    noise = np.exp(DRAW.normal(0, 0.1, 6000))
+    fast = noise[:3000] * 10.0
+    found = trust.slowdown([*fast, *(noise[3000:] * 13.0)], minute_s=10.0)
+    assert found is not None
+    first_over_last, (low, high, _) = found
+    assert first_over_last == pytest.approx(1.3, rel=0.02)
+    assert np.exp(low) < 1.3 < np.exp(high)
+    assert np.exp(high - low) < 1.05
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "ok"), (1.03, "ok"), (1.3, "throttled")])
+def test_status_is_throttled_when_the_fall_is_beyond_a_twentieth(factor: float, status: str) -> None:
+    samples = [*(np.exp(DRAW.normal(0, 0.1, 3000)) * 10.0), *(np.exp(DRAW.normal(0, 0.1, 3000)) * 10.0 * factor)]
+    assert trust.judged([result(samples_ms=samples)], minute_s=10.0).status == status
+
+
+def test_false_alarms_are_rare_when_nothing_is_throttled() -> None:
+    """At a fall of exactly a twentieth one alarm in forty is chance; windows of one minute wander together here, as a busy machine's do."""
+    draw = np.random.default_rng(11)
+    alarms = 0
+    for _ in range(400):
+        windows = np.repeat(np.exp(draw.normal(0, 0.03, 24)), 50)
+        alarms += trust.judged([result(samples_ms=10.0 * windows * np.exp(draw.normal(0, 0.05, 1200)))], minute_s=6.0).status == "throttled"
+    assert alarms <= 4
+
+
+def test_minutes_are_not_compared_when_the_run_has_no_two() -> None:
+    assert trust.slowdown([10.0] * 100, minute_s=0.6) is None
