@@ -23,13 +23,14 @@ from edgedistill.measure import trust
 from edgedistill.measure.run import measure
 from edgedistill.progress import Progress, silent
 
-Turns = Mapping[str, list[float]]  # each subject's median ms by turn
+KINDS = ("latency_ms", "cpu_ms")  # what others' programs took is in the first and not in the second
+Turns = Mapping[str, list[float]]  # each subject's ms by turn
 
 
-def repeat(bundle: Path, store: Path, mode: str) -> Turns:
-    """One whole bench, as each subject's medians by turn."""
+def repeat(bundle: Path, store: Path, mode: str) -> dict[str, Turns]:
+    """One whole bench, as each subject's times by turn, of both kinds."""
     document = measure(open_bundle(bundle), store, device="local", mode=mode, threads=1, progress=Progress(silent, "coverage"))
-    return {name: [one["latency_ms"] for one in rows] for name, rows in document["processes"].items()}
+    return {kind: {name: [one[kind] for one in rows] for name, rows in document["processes"].items()} for kind in KINDS}
 
 
 def covered(repeats: list[Turns], ours: str, theirs: str) -> dict[str, Any]:
@@ -69,9 +70,9 @@ def main() -> None:
             with asked.record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(repeat(asked.bundle, asked.store, asked.mode)) + "\n")
     lines = (asked.read or asked.record).read_text(encoding="utf-8").splitlines()
-    repeats: list[Turns] = [json.loads(line) for line in lines]
-    names = list(repeats[0])
-    print(json.dumps([covered(repeats, one, "teacher" if "teacher" in names else names[0]) for one in names[1:]], indent=1))
+    repeats: list[dict[str, Turns]] = [json.loads(line) for line in lines]
+    baseline, *names = repeats[0]["latency_ms"]
+    print(json.dumps({kind: [covered([turns[kind] for turns in repeats], one, baseline) for one in names] for kind in KINDS}, indent=1))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,9 @@ def test_figures_are_ok_when_nothing_changes() -> None:
         ("leaking", {"resident_mib": [50.0, 50.3, 50.6, 50.9, 51.2]}),
         ("ok", {"resident_mib": [50.0, 58.0, 58.0, 58.0, 58.0]}),  # once is no leak
         ("ok", {"resident_mib": [50.0, 50.3, 50.6, 50.7, 51.2]}),
+        ("noisy", {"before": {"cpu_s": 1.0}, "after": {"cpu_s": 1.075}}),  # 75 of 80 ms
+        ("ok", {"before": {"cpu_s": 1.0}, "after": {"cpu_s": 1.077}}),
+        ("ok", {"before": {"cpu_s": 1.0}, "after": {"cpu_s": 1.16}}),  # two threads
         ("noisy", {"probe_after_ms": [1.06, 1.06]}),
         ("ok", {"probe_after_ms": [1.04, 1.04]}),
     ],
@@ -118,6 +121,15 @@ def test_false_alarms_are_rare_when_nothing_is_throttled() -> None:
         windows = np.repeat(np.exp(draw.normal(0, 0.03, 24)), 50)
         alarms += trust.judged([result(samples_ms=10.0 * windows * np.exp(draw.normal(0, 0.05, 1200)))], minute_s=6.0).status == "throttled"
     assert alarms <= 4
+
+
+def test_status_is_unmeasured_when_nothing_was_timed() -> None:
+    assert trust.judged([result(samples_ms=[], resident_mib=[], probe_before_ms=[], probe_after_ms=[])]).status == "unmeasured"
+
+
+def test_figures_are_judged_by_the_rest_when_an_agent_tells_no_state() -> None:
+    found = trust.judged([{"samples_ms": [2.0 * 1.2**step] * 10} for step in range(7)])
+    assert (found.status, list(found.figures)) == ("noisy", ["half_width"])
 
 
 def test_minutes_are_not_compared_when_the_run_has_no_two() -> None:

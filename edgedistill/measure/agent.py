@@ -220,7 +220,8 @@ def reading(root: str) -> dict[str, Any]:
     """The machine's state; what cannot be read is absent.
 
     load_1min; governor of the first CPU; mhz, the CPUs' mean; celsius, the hottest zone; throttles, ticks (all, waiting for disks, stolen by
-    the host), energy and charge as counters since the start; preempted, how often this process was put off a CPU against its will.
+    the host), energy and charge as counters since the start; cpu_s, the CPU time of this process, and preempted, how often it was put off a
+    CPU against its will.
     """
     found: dict[str, Any] = {}
     for load in words(root, "proc/loadavg"):
@@ -233,6 +234,7 @@ def reading(root: str) -> dict[str, Any]:
     for line in words(root, "proc/stat"):
         ticks = [float(one) for one in line[1:9]]  # user nice system idle iowait irq softirq steal; what follows is in them
         found |= {"ticks": sum(ticks), "ticks_iowait": ticks[4], "ticks_steal": ticks[7]}
+    found["cpu_s"] = time.process_time()
     try:
         import resource
     except ImportError:  # Windows

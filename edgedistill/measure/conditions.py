@@ -18,23 +18,28 @@ COULOMBS_PER_UAH = 3.6e-3
 def during(result: Mapping[str, Any]) -> dict[str, Any]:
     """The median of one process's samples in ms and what they were taken under; a reading that the device does not give is absent.
 
-    governor, load_1min and celsius after the samples; mhz, the mean of before and after; throttles and preempted, how often in between; steal
-    and iowait, shares of all CPUs' time in between; joules, of the whole device, for each run; grown_mib, by how much the process grew.
+    cpu_ms, the CPU time of a run on the mean, whatever else ran; cpu_share, that time ÷ the runs' own: below 1, others had the CPU, or the
+    process slept. governor, load_1min and celsius after the samples; mhz, the mean of before and after; throttles and preempted, how often in
+    between; steal and iowait, shares of all CPUs' time in between; joules, of the whole device, for each run; grown_mib, by how much the
+    process grew.
     """
-    before, after, runs = result["before"], result["after"], len(result["samples_ms"])
+    before, after, runs = result.get("before", {}), result.get("after", {}), len(result["samples_ms"])
     both = before.keys() & after.keys()
     found: dict[str, Any] = {"latency_ms": float(np.median(result["samples_ms"]))} if runs else {}
     found |= {name: after[name] for name in ("governor", "load_1min", "celsius") if name in after}
     if "mhz" in both:
         found["mhz"] = (before["mhz"] + after["mhz"]) / 2
     found |= {name: after[name] - before[name] for name in ("throttles", "preempted") if name in both}
+    if runs and "cpu_s" in both:
+        cpu_ms = (after["cpu_s"] - before["cpu_s"]) * 1e3
+        found |= {"cpu_ms": cpu_ms / runs, "cpu_share": cpu_ms / sum(result["samples_ms"])}
     ticks = after.get("ticks", 0) - before.get("ticks", 0)
     if ticks > 0:
         found |= {name: (after[f"ticks_{name}"] - before[f"ticks_{name}"]) / ticks for name in ("steal", "iowait")}
     spent = joules(before, after)
     if runs and spent is not None:
         found["joules"] = spent / runs
-    if result["resident_mib"]:
+    if result.get("resident_mib"):
         found["grown_mib"] = result["resident_mib"][-1] - result["resident_mib"][0]
     return found
 

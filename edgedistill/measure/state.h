@@ -25,14 +25,17 @@ enum { READINGS = sizeof readings / sizeof *readings };
 typedef struct {
     double load_1min, values[READINGS], ticks, iowait, steal; /* NAN: absent */
     char governor[64];
+    double cpu_s;
     long preempted;
 } Reading;
 
-static double now_s(void) {
+static double seconds(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
+
+static double now_s(void) { return seconds(CLOCK_MONOTONIC); }
 
 /* A line of /proc/self/status in MiB. */
 static double resident_mib(const char *field) {
@@ -110,6 +113,7 @@ static Reading reading(const char *root) {
     read_governor(root, &found);
     for (int i = 0; i < READINGS; i++) found.values[i] = folded(root, readings[i].pattern, readings[i].fold) / readings[i].unit;
     read_ticks(root, &found);
+    found.cpu_s = seconds(CLOCK_PROCESS_CPUTIME_ID);
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
     found.preempted = used.ru_nivcsw;
@@ -128,6 +132,7 @@ static void write_reading(FILE *file, const Reading *state) {
     write_number(file, "ticks", state->ticks);
     write_number(file, "ticks_iowait", state->iowait);
     write_number(file, "ticks_steal", state->steal);
+    write_number(file, "cpu_s", state->cpu_s);
     fprintf(file, "\"preempted\": %ld}", state->preempted);
 }
 

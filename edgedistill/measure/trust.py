@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.measure import conditions
+
 STANDS = 0.05
 ALPHA = 0.05
 WINDOWS = 12  # of a minute
@@ -28,7 +30,7 @@ class Interval(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """ok, or the first of leaking, throttled, noisy that holds; a sentence for each that does; the numbers behind them."""
+    """unmeasured, ok, or the first of leaking, throttled, noisy that holds; a sentence for each that does; the numbers behind them."""
 
     status: str
     why: tuple[str, ...]
@@ -60,13 +62,17 @@ def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, A
 
 
 def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0) -> Trust:
-    """What the processes of one subject come to.
+    """What the processes of one subject come to; what an agent did not tell is not judged.
 
+    unmeasured  nothing was timed
     leaking     resident memory grows by LEAK_MIB in each quarter of a process's samples: what a model needs once is taken by the warm-up
     throttled   the last minute's runs take more than a twentieth longer than the first's, with 95 % confidence
-    noisy       over the processes, the interval of the median or of the probe's is wider than a twentieth either side; or the probe, which only
-                the machine can change, differs by more than that between before and after the samples
+    noisy       the processes had a CPU for less than nineteen twentieths of their runs' time: the rest is others' time. Or the interval of
+                the processes' medians, or of the probe's, is wider than a twentieth either side. Or the probe, which only the machine can
+                change, differs by more than that between before and after the samples
     """
+    if not all(len(result["samples_ms"]) for result in results):
+        return Trust("unmeasured", (), {})
     figures = _figures(results, minute_s)
     found = _findings(figures)
     return Trust(found[0][0] if found else "ok", tuple(sentence for _, sentence in found), figures)
@@ -105,14 +111,18 @@ def _windows(samples_ms: NDArray[np.float64], width_s: float) -> Logs:
 
 
 def _figures(results: Sequence[Mapping[str, Any]], minute_s: float) -> dict[str, float]:
-    found = {"grown_mib": float(max(np.diff(result["resident_mib"]).min() for result in results))}
+    grown = [float(np.diff(result["resident_mib"]).min()) for result in results if result.get("resident_mib")]
+    found = {"grown_mib": max(grown)} if grown else {}
     if len(results) > 1:
         found["half_width"] = _half_width([np.median(result["samples_ms"]) for result in results])
-    probes = [(np.median(result["probe_before_ms"]), np.median(result["probe_after_ms"])) for result in results if result["probe_before_ms"]]
+    probes = [(np.median(result["probe_before_ms"]), np.median(result["probe_after_ms"])) for result in results if result.get("probe_before_ms")]
     if probes:
         found["probe_drift"] = float(np.median([abs(np.log(after / before)) for before, after in probes]))
     if len(probes) > 1:
         found["probe_half_width"] = _half_width([np.sqrt(before * after) for before, after in probes])
+    shares = [one["cpu_share"] for one in map(conditions.during, results) if "cpu_share" in one]
+    if shares:
+        found["cpu_share"] = float(np.median(shares))
     slower = slowdown(results[0]["samples_ms"], minute_s) if minute_s else None
     if slower is not None:
         found |= {"first_over_last": slower[0], "slower_low": float(np.exp(slower[1].low)), "slower_high": float(np.exp(slower[1].high))}
@@ -127,6 +137,8 @@ def _findings(figures: Mapping[str, float]) -> list[tuple[str, str]]:
     if figures.get("slower_low", 0) > 1 + STANDS:
         low, high = figures["slower_low"], figures["slower_high"]
         found.append(("throttled", f"a run takes {low:.2f} to {high:.2f} times as long in the last minute as in the first"))
+    if figures.get("cpu_share", 1) < 1 - STANDS:
+        found.append(("noisy", f"the processes had a CPU for {figures['cpu_share']:.0%} of their runs' time, other work ran in the rest"))
     if figures.get("half_width", 0) > STANDS:
         found.append(("noisy", f"the processes' medians leave ±{figures['half_width']:.1%} of doubt, more than {STANDS:.0%}"))
     for name, said in (("probe_half_width", "between processes"), ("probe_drift", "while samples were taken")):
