@@ -186,7 +186,7 @@ def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
         )
     for name, trust in document["trust"].items():
         for sentence in trust["why"]:
-            print(f"{name}: {trust['status']}: {sentence}")
+            print(f"{name}: {sentence}")
 
 
 BENCH_KEYS = {"bundle", "environment", "measurements", "ratios", "absent", "threads"}

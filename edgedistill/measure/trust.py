@@ -66,7 +66,8 @@ def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0) -> Trust
 
     unmeasured  nothing was timed
     leaking     resident memory grows by LEAK_MIB in each quarter of a process's samples: what a model needs once is taken by the warm-up
-    throttled   the last minute's runs take more than a twentieth longer than the first's, with 95 % confidence
+    throttled   the last minute's runs take more than a twentieth longer than the first's, with 95 % confidence; whether heat did it, a
+                quota or other programs is not in the clock, but cpu_share and the conditions tell
     noisy       the processes had a CPU for less than nineteen twentieths of their runs' time: the rest is others' time. Or the interval of
                 the processes' medians, or of the probe's, is wider than a twentieth either side. Or the probe, which only the machine can
                 change, differs by more than that between before and after the samples
@@ -75,7 +76,7 @@ def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0) -> Trust
         return Trust("unmeasured", (), {})
     figures = _figures(results, minute_s)
     found = _findings(figures)
-    return Trust(found[0][0] if found else "ok", tuple(sentence for _, sentence in found), figures)
+    return Trust(found[0][0] if found else "ok", tuple(f"{status}: {sentence}" for status, sentence in found), figures)
 
 
 def slowdown(samples_ms: Sequence[float], minute_s: float) -> tuple[float, Interval] | None:
