@@ -3,7 +3,7 @@
     python benchmarks/coverage.py BUNDLE [--store DIR] [--mode quick] [--repeats 30] [--record FILE] [--read FILE]
 
 Every repeat is one whole `bench`. The truth stands for itself: the median over all turns of all repeats. The aim is 0.9 of the intervals, which
-are 95 % ones where the turns are independent; a machine whose load goes on longer than a bench makes them less. Every repeat is kept as a line
+are 99 % ones where the turns are independent; a machine whose load goes on longer than a bench makes them less. Every repeat is kept as a line
 of FILE, which `--read` counts again. Prints one JSON document.
 """
 

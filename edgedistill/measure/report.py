@@ -104,7 +104,7 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
         )
     for name, ratio in bench["ratios"].items():
         low, high = ratio["interval"]
-        spread = f"{ratio.get('level', 0.95):.0%} interval {low:.3f} to {high:.3f}, {bench['threads']} thread(s), processes in turns"
+        spread = f"95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread(s), processes in turns"
         notes.append(f"Median latency of the {name} ÷ the {bundle.baseline}'s: {ratio['median_ratio']:.3f} ({spread}).")
     notes += [f"Weak, the {name}: {'; '.join(one['why'])}." for name, one in bench.get("trust", {}).items() if one["why"]]
     notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]
