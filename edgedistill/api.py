@@ -44,12 +44,12 @@ def bench(bundle: Bundle, *, device: str | Sequence[str] = "local", mode: str = 
 
     Raises IntegrityError where answers are wrong, StageError where a process crashes, DeviceError where a device is not there.
     """
-    from edgedistill.measure.run import failure, measure
+    from edgedistill.measure.run import Plan, failure, measure
     from edgedistill.progress import Progress, drawn
 
     with drawn() as tell:
-        addresses = [device] if isinstance(device, str) else device
-        document = measure(bundle, store, addresses=addresses, mode=mode, threads=threads, progress=Progress(tell, "bench"))
+        plan = Plan(addresses=[device] if isinstance(device, str) else device, mode=mode, threads=[threads])
+        document = measure(bundle, store, plan, Progress(tell, "bench"))
     if failed := failure(document):
         raise failed
     return document

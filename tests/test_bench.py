@@ -21,7 +21,6 @@ DOCUMENT: dict[str, Any] = {
     "baseline": "teacher",
     "metric": "accuracy",
     "inputs": "real texts",
-    "threads": 1,
     "subjects": [
         {"name": "teacher", "bytes": 90_000_000, "score": 0.9, "agreement": 1.0},
         {"name": "bundle", "bytes": 9_000_000, "score": 0.88, "agreement": 0.95},
@@ -29,12 +28,17 @@ DOCUMENT: dict[str, Any] = {
     "devices": [
         {
             "device": "local",
+            "threads": 1,
+            "batch": 1,
             "status": "ok",
+            "trust": {"teacher": {"status": "ok", "why": []}, "bundle": {"status": "noisy", "why": ["noisy: others had the CPU"]}},
             "ratios": {"bundle": {"median_ratio": 0.25, "interval": [0.2, 0.3]}},
             "answers": {"rows": 64, "score": 0.875, "agreement_with_here": 1.0, "max_abs": 0.0},
         },
         {
             "device": "qemu:cortex-a53",
+            "threads": 1,
+            "batch": 1,
             "status": "ok",
             "instructions": {"teacher": {"other": 300, "int_dot": 100}, "bundle": {"other": 60, "int_dot": 40}},
             "instruction_ratios": {"bundle": 0.25},
@@ -42,10 +46,10 @@ DOCUMENT: dict[str, Any] = {
         {"device": "ssh:gone", "status": "unmeasured", "detail": "nobody answers", "hint": "ssh gone"},
     ],
     "measurements": [
-        {"subject": "teacher", "metric": "latency_ms", "samples": [4.0, 8.0, 6.0], "conditions": {"device": "local"}},
-        {"subject": "bundle", "metric": "latency_ms", "samples": [1.0, 2.0, 1.5], "conditions": {"device": "local"}},
-        {"subject": "teacher", "metric": "instructions", "samples": [400.0], "conditions": {"device": "qemu:cortex-a53"}},
-        {"subject": "bundle", "metric": "instructions", "samples": [100.0], "conditions": {"device": "qemu:cortex-a53"}},
+        {"subject": "teacher", "metric": "latency_ms", "samples": [4.0, 8.0, 6.0], "conditions": {"device": "local", "threads": 1, "batch": 1}},
+        {"subject": "bundle", "metric": "latency_ms", "samples": [1.0, 2.0, 1.5], "conditions": {"device": "local", "threads": 1, "batch": 1}},
+        {"subject": "teacher", "metric": "instructions", "samples": [400.0], "conditions": {"device": "qemu:cortex-a53", "threads": 1, "batch": 1}},
+        {"subject": "bundle", "metric": "instructions", "samples": [100.0], "conditions": {"device": "qemu:cortex-a53", "threads": 1, "batch": 1}},
     ],
 }
 
@@ -56,6 +60,8 @@ def test_rows_hold_medians_and_shares_of_their_own_device_when_there_are_several
     assert found["local", "bundle"]["latency_ratio"] == 0.25
     assert found["local", "bundle"]["score_there"] == 0.875
     assert found["local", "bundle"]["instructions"] is None
+    assert found["local", "bundle"]["status"] == "noisy"
+    assert found["local", "teacher"]["status"] == "ok"
     assert found["qemu:cortex-a53", "bundle"]["instructions"] == 100
     assert found["qemu:cortex-a53", "bundle"]["latency_ms"] is None
     assert found["ssh:gone", ""]["detail"] == "nobody answers"
@@ -126,3 +132,10 @@ def test_device_is_unmeasured_and_the_exit_7_when_it_is_not_here_and_the_others_
 
 def test_place_is_named_when_there_is_neither_a_bundle_nor_a_model(tmp_path: Path) -> None:
     assert "nowhere.onnx" in run_cli("bench", "nowhere.onnx", cwd=tmp_path, check=2).stderr
+
+
+def test_each_pair_is_an_entry_when_threads_and_batches_are_swept(summed: Path, tmp_path: Path) -> None:
+    words = ("bench", str(summed), "--mode", "smoke", "--threads", "1", "--threads", "2", "--batch", "1", "--json")
+    document = json.loads(run_cli(*words, cwd=tmp_path).stdout)
+    assert [(one["threads"], one["batch"]) for one in document["devices"]] == [(1, 1), (2, 1)]
+    assert {one["conditions"]["threads"] for one in document["measurements"]} == {1, 2}

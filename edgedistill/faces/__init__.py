@@ -23,7 +23,7 @@ def sizes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
             found[name] = tuple(int(size) for size in sizes.split(","))
         except ValueError:
             name = ""
-        if not name:
+        if not name or min(found[name]) < 1:
             faults.append(Fault(f"--shape {text}", "expected NAME=SIZE,SIZE,…", "like --shape input=1,3,224,224"))
     if faults:
         raise ConfigError(faults)

@@ -10,38 +10,21 @@ from edgedistill import plugins
 from edgedistill.bundle import reader
 from edgedistill.cache import write_json
 from edgedistill.errors import ConfigError, Fault, nearest
-from edgedistill.faces import print_json, sizes
+from edgedistill.faces import print_json
 from edgedistill.measure import run, table
+from edgedistill.measure.modes import MODES
 from edgedistill.progress import Progress, drawn
 
 
-def bench(
-    what: Path,
-    addresses: Sequence[str],
-    mode: str,
-    threads: int,
-    rows: int,
-    shapes: Sequence[str],
-    out: Path | None,
-    store: Path,
-    *,
-    as_json: bool,
-) -> None:
+def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, *, as_json: bool) -> None:
     """Measure and print a table; with `out`, also write the document and the report. What fails on one device is raised when all are done."""
-    if mode not in run.MODES:
-        raise ConfigError(f"unknown mode '{mode}'", hint=nearest(mode, run.MODES))
-    _known(addresses)
+    _check(plan)
     bundle = None if what.suffix == ".onnx" and what.is_file() else _bundle(what)
     if out is not None:
         folder(out)  # before the minutes of measuring
     with drawn() as tell:
-        common: dict[str, Any] = {"addresses": addresses, "mode": mode, "threads": threads, "progress": Progress(tell, "bench")}
-        if bundle is None:
-            document = run.measure_file(what, shapes=sizes(shapes), **common)
-        elif shapes:
-            raise ConfigError("--shape is for ONNX files: a bundle says the shapes of its inputs")
-        else:
-            document = run.measure(bundle, store, rows=rows, **common)
+        progress = Progress(tell, "bench")
+        document = run.measure_file(what, plan, progress) if bundle is None else run.measure(bundle, store, plan, progress, rows=rows)
     if out is not None:
         _write(bundle, document, out)
     if as_json:
@@ -77,7 +60,9 @@ def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         return lambda row: f"{row[key] * scale:.{digits}f}" if row.get(key) is not None else "–"
 
     baseline, metric = document["baseline"], document["metric"] or "score"
+    several = {name for name in ("threads", "batch") if len({entry.get(name) for entry in document["devices"]}) > 1}
     return [
+        *((name, name, number(name, 0)) for name in ("threads", "batch") if name in several),
         ("MB", "bytes", number("bytes", 2, 1e-6)),
         (metric, "score", number("score", 4)),
         ("agrees", "agreement", number("agreement", 4)),
@@ -95,18 +80,31 @@ def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
 
 def _note(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
     counts = sorted({row["rows"] for row in found if row.get("rows")})
-    parts = [f"{document['inputs']}; {document['threads']} thread(s)"]
+    parts = [document["inputs"]]
     parts += [f"“there” is on {' and '.join(map(str, counts))} test rows, answered on the device"] if counts else []
     parts += ["instructions are emulated: a count is not a time"] if any(row.get("instructions") for row in found) else []
-    return "; ".join(parts)
+    weak = [
+        f"{row['device']}, {row['subject']}: {row['detail']}" if row["subject"] else f"{row['device']}: {row['detail']}"
+        for row in found
+        if row["detail"]
+    ]
+    return "\n".join(["; ".join(parts), *weak])
 
 
-def _known(addresses: Sequence[str]) -> None:
-    """All addresses whose way is unknown, before anything is measured."""
+def _check(plan: run.Plan) -> None:
+    """Everything that is wrong with the request, before anything is measured."""
     ways = plugins.names("devices")
-    unknown = [one for one in addresses if not plugins.exists("devices", one.partition(":")[0])]
-    if unknown:
-        raise ConfigError([Fault(f"--device {one}", "unknown way to a device", nearest(one.partition(":")[0], ways)) for one in unknown])
+    faults = [
+        Fault(f"--device {one}", "unknown way to a device", nearest(one.partition(":")[0], ways))
+        for one in plan.addresses
+        if not plugins.exists("devices", one.partition(":")[0])
+    ]
+    if plan.mode not in MODES:
+        faults.append(Fault(f"--mode {plan.mode}", "unknown mode", nearest(plan.mode, MODES)))
+    if plan.shapes and max(plan.batches) > 1:
+        faults.append(Fault("--batch", "a stated shape has its batch in it", "leave out one of --batch and --shape"))
+    if faults:
+        raise ConfigError(faults)
 
 
 def _bundle(path: Path) -> reader.Bundle:

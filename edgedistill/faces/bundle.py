@@ -128,4 +128,4 @@ def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str
     return text
 
 
-BENCH_KEYS = {"bundle", "devices", "subjects", "measurements", "absent", "threads"}
+BENCH_KEYS = {"bundle", "baseline", "devices", "subjects", "measurements", "absent"}

@@ -1,4 +1,4 @@
-"""Median latency ÷ the baseline's, with an interval over processes."""
+"""Latency ÷ the baseline's, with an interval over the turns that ran both."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-RESAMPLES = 10_000
+from edgedistill.measure import conditions, trust
 
 
 def ratios(results: Mapping[str, Sequence[Mapping[str, Any]]], baseline: str) -> dict[str, dict[str, Any]]:
-    """Median latency ÷ the baseline's, with a 95 % bootstrap interval over processes (their medians are the independent draws)."""
-    if baseline not in results:
+    """Median latency ÷ the baseline's over turns (a process's median is the independent draw); none of a single turn."""
+    if len(results.get(baseline, ())) < 2:
         return {}
-    medians = {name: np.array([np.median(result["samples_ms"]) for result in rows]) for name, rows in results.items()}
-    return {name: _ratio(medians[name], medians[baseline]) for name in medians if name != baseline}
+    during = {name: [conditions.during(result) for result in rows] for name, rows in results.items()}
+    return {name: _ratio(during[name], during[baseline]) for name in results if name != baseline}
 
 
-def _ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, Any]:
-    draws = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))  # one turn ran both: drawn in pairs
-    spread = np.median(ours[draws], axis=1) / np.median(theirs[draws], axis=1)
-    low, high = np.percentile(spread, [2.5, 97.5])
-    return {"median_ratio": float(np.median(ours) / np.median(theirs)), "interval": [float(low), float(high)]}
+def _ratio(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of latencies, and of CPU times where the device tells them: these leave out the time that other programs took."""
+    found = trust.ratio(*(np.array([one["latency_ms"] for one in rows]) for rows in (ours, theirs)))
+    if not all("cpu_ms" in one for one in (*ours, *theirs)):
+        return found
+    cpu = trust.ratio(*(np.array([one["cpu_ms"] for one in rows]) for rows in (ours, theirs)))
+    return found | {"cpu_ratio": cpu["median_ratio"], "cpu_interval": cpu["interval"]}

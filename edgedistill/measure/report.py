@@ -106,12 +106,12 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
     if bench is None:
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
     for entry in bench["devices"]:
-        notes += _device_notes(entry, manifest["profile"], bundle.baseline, bench["threads"])
+        notes += _device_notes(entry, manifest["profile"], bundle.baseline)
     notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]
     return tuple(notes)
 
 
-def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline: str, threads: int) -> list[str]:
+def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline: str) -> list[str]:
     if entry["status"] != "ok":
         return [f"{entry['device']}: {entry['status']}: {entry['detail']}."]
     where, before, after = entry["facts"], entry["before"], entry["after"]
@@ -124,8 +124,9 @@ def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline
         notes.append(f"Weak: {where['device']} was busy with other work {busy}. Measure again when it is idle.")
     for name, ratio in entry.get("ratios", {}).items():
         low, high = ratio["interval"]
-        spread = f"95 % interval {low:.3f} to {high:.3f}, {threads} thread(s), processes in turns"
+        spread = f"{ratio['level']:.0%} interval {low:.3f} to {high:.3f}, {entry['threads']} thread(s), processes in turns"
         notes.append(f"{where['device']}: median latency of the {name} ÷ the {baseline}'s: {ratio['median_ratio']:.3f} ({spread}).")
+    notes += [f"Weak, {where['device']}, the {name}: {'; '.join(one['why'])}." for name, one in entry.get("trust", {}).items() if one["why"]]
     for name, share in entry.get("instruction_ratios", {}).items():
         notes.append(f"{where['device']}, emulated: instructions of the {name} ÷ the {baseline}'s: {share:.3f}. A count is not a time.")
     return notes

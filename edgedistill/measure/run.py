@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +14,49 @@ from edgedistill import devices
 from edgedistill.bundle.reader import Bundle, check_model
 from edgedistill.cache import digest_file
 from edgedistill.errors import DeviceError, EdgedistillError, IntegrityError, StageError
+from edgedistill.measure.modes import MODES, shaped
 from edgedistill.measure.subjects import Asked, of_bundle, of_file
-from edgedistill.measure.visit import Mode, Pace, Visit, visit
+from edgedistill.measure.visit import Pace, Visit, visit
 from edgedistill.progress import Progress
 from edgedistill.spec import plain
 
 SCHEMA = "edgedistill.bench/1"  # 1: first
-FAILURES: Mapping[str, type[EdgedistillError]] = {"wrong": IntegrityError, "crashed": StageError, "timeout": DeviceError, "unmeasured": DeviceError}
-MODES = {"smoke": Mode(64, 6.0), "quick": Mode(128, 10.0), "full": Mode(1024, 60.0)}
+FAILURES: Mapping[str, type[EdgedistillError]] = {
+    "wrong": IntegrityError,
+    "crashed": StageError,
+    "fell_back": DeviceError,
+    "timeout": DeviceError,
+    "unmeasured": DeviceError,
+}
 ROWS = 256  # test rows that each device answers
 
 
-def measure(
-    bundle: Bundle, store: Path, *, addresses: Sequence[str], mode: str, threads: int, progress: Progress, rows: int = ROWS
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where and how: on which devices, in which mode, with how many threads and at which batches, each with each."""
+
+    addresses: Sequence[str] = ("local",)
+    mode: str = "quick"
+    threads: Sequence[int] = (1,)
+    batches: Sequence[int] = (1,)
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+def measure(bundle: Bundle, store: Path, plan: Plan, progress: Progress, *, rows: int = ROWS) -> dict[str, Any]:
     """One `edgedistill.bench/1` document on a bundle. What fails on one device is in its entry, and does not stop the others: see `failure`.
 
-    Raises IntegrityError when the bundle is not what was packed, ConfigError for an address that cannot be read.
+    Raises IntegrityError when the bundle is not what was packed, ConfigError for an address or a shape that does not fit.
     """
     check_model(bundle)
     asked = of_bundle(bundle, store, rows, progress)
-    return _document(asked, addresses, mode, threads, progress) | {"bundle_sha256": digest_file(bundle.path / "manifest.json")}
+    if plan.shapes:
+        asked = replace(asked, subjects=[replace(one, job=shaped(one.job, plan.shapes)) for one in asked.subjects], note=_shapes(plan.shapes))
+    return _document(asked, plan, progress) | {"bundle_sha256": digest_file(bundle.path / "manifest.json")}
 
 
-def measure_file(
-    model: Path, *, addresses: Sequence[str], mode: str, threads: int, shapes: Mapping[str, Sequence[int]], progress: Progress
-) -> dict[str, Any]:
-    """The same on any ONNX file, with made-up inputs; `shapes` says the sizes of inputs that the graph leaves open."""
-    return _document(of_file(model, shapes), addresses, mode, threads, progress)
+def measure_file(model: Path, plan: Plan, progress: Progress) -> dict[str, Any]:
+    """The same on any ONNX file, with made-up inputs; the plan's shapes are the sizes of inputs that the graph leaves open."""
+    return _document(of_file(model, plan.shapes), plan, progress)
 
 
 def failure(document: Mapping[str, Any]) -> EdgedistillError | None:
@@ -48,15 +65,13 @@ def failure(document: Mapping[str, Any]) -> EdgedistillError | None:
     return FAILURES[bad["status"]](f"bench: {bad['device']}: {bad['status']}: {bad['detail']}", bad.get("hint", "")) if bad else None
 
 
-def _document(asked: Asked, addresses: Sequence[str], mode: str, threads: int, progress: Progress) -> dict[str, Any]:
-    pace = Pace(mode=MODES[mode], threads=threads)
-    visits = [_visit(address, asked, pace, progress) for address in dict.fromkeys(addresses)]
+def _document(asked: Asked, plan: Plan, progress: Progress) -> dict[str, Any]:
+    visits = [one for address in dict.fromkeys(plan.addresses) for one in _visits(address, asked, plan, progress)]
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **asked.about,
-        "mode": mode,
-        "threads": threads,
+        "mode": plan.mode,
         "baseline": asked.baseline,
         "inputs": asked.note,
         "subjects": [{"name": one.name, "bytes": one.bytes, "score": one.score, "agreement": one.agreement} for one in asked.subjects],
@@ -66,13 +81,21 @@ def _document(asked: Asked, addresses: Sequence[str], mode: str, threads: int, p
     }
 
 
-def _visit(address: str, asked: Asked, pace: Pace, progress: Progress) -> Visit:
+def _visits(address: str, asked: Asked, plan: Plan, progress: Progress) -> Iterator[Visit]:
+    """A device, once for each number of threads and each batch; answers are looked at the first time."""
+
     def seen(done: int, total: int, subject: str) -> None:
         progress.advance(done, total, "processes", f"{subject} on {address}")
 
     try:
         with closing(devices.connect(address)) as device:
-            return visit(device, asked, pace, seen)
+            for threads, batch in product(plan.threads, plan.batches):
+                yield visit(device, asked, Pace(mode=MODES[plan.mode], threads=threads, batch=batch), seen)
+                asked = replace(asked, rows=None)
     except DeviceError as error:
         progress.warn(f"{address}: {error}")
-        return Visit(entry={"device": address, "status": "unmeasured", "detail": error.args[0], "hint": error.hint}, measurements=[])
+        yield Visit(entry={"device": address, "status": "unmeasured", "detail": error.args[0], "hint": error.hint}, measurements=[])
+
+
+def _shapes(shapes: Mapping[str, Sequence[int]]) -> str:
+    return "real values in the shape " + ", ".join(f"{name} {list(sizes)}" for name, sizes in shapes.items())

@@ -9,42 +9,35 @@ from typing import Any
 import numpy as np
 
 from edgedistill.devices import Device, qemu
+from edgedistill.measure import conditions, modes, trust
+from edgedistill.measure.modes import Mode
 from edgedistill.measure.ratios import ratios
 from edgedistill.measure.subjects import Asked
 from edgedistill.spec import Measurement
 
-PROCESSES = 5  # fresh ones for each subject: each gives a load time, and their spread is the spread between processes
 COUNTED = 4  # rows whose instructions are counted, spread over all lengths; a count repeats to 0.01 %
 PATIENCE_S = 120.0  # of a process before its work begins
 EMULATED_ROW_S = 60.0  # an fp32 row of a small BERT takes seconds under emulation, and this machine may be busy
 ONCE = {
     "load_ms": "creating the session in a fresh process",
     "first_ms": "the first answer",
-    "peak_mib": "high-water mark less what the runtime needs by itself",
+    "peak_mib": "high-water mark less what was resident before the session and what one of an empty graph takes",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """How long: at least so many samples and so many seconds of each subject, over all of its processes (MLPerf Mobile's pairs)."""
-
-    min_runs: int
-    min_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How every process runs."""
+    """How every process runs: for how long, and with how many threads at which batch."""
 
     mode: Mode
     threads: int
+    batch: int = 1
     provider: str = "CPUExecutionProvider"
 
-    @property
-    def job(self) -> dict[str, Any]:
-        """A process's share of it, as a job says it."""
-        runs, seconds = -(-self.mode.min_runs // PROCESSES), self.mode.min_s / PROCESSES
-        return {"provider": self.provider, "threads": self.threads, "min_runs": runs, "min_s": seconds}
+    def job(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """A job with a process's share of it."""
+        (asked,) = modes.swept({**job, "provider": self.provider}, threads=[self.threads], batches=[self.batch])
+        return {**asked, **modes.pace(self.mode)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +59,7 @@ class _BadResultError(Exception):
 def visit(device: Device, asked: Asked, pace: Pace, seen: Callable[[int, int, str], None]) -> Visit:
     """Answers first: what is wrong has no latency. Raises DeviceError when the device goes away."""
     facts, before = device.facts(), device.conditions()
-    entry: dict[str, Any] = {"device": device.address, "status": "ok", "facts": facts, "before": before}
+    entry: dict[str, Any] = {"device": device.address, "threads": pace.threads, "batch": pace.batch, "status": "ok", "facts": facts, "before": before}
     measured: list[Measurement] = []
     try:
         if asked.rows is not None:
@@ -84,7 +77,7 @@ def visit(device: Device, asked: Asked, pace: Pace, seen: Callable[[int, int, st
 def _answered(device: Device, asked: Asked, pace: Pace, *, emulated: bool) -> dict[str, Any]:
     """What the shipped file says of the test rows there."""
     assert asked.rows is not None
-    job = {**pace.job, **asked.rows.job}
+    job = {**asked.rows.job, "provider": pace.provider, "threads": pace.threads}
     ended = device.run(job, PATIENCE_S + len(job["feeds"]) * (EMULATED_ROW_S / 10 if emulated else 1.0))
     _check("bundle", ended.result)
     return asked.rows.judged(ended.answers)
@@ -95,29 +88,44 @@ def _timed(
 ) -> tuple[dict[str, Any], list[Measurement]]:
     """Fresh processes in turns, there and back: drift hits all alike."""
     results: dict[str, list[dict[str, Any]]] = {one.name: [] for one in asked.subjects}
-    for turn in range(PROCESSES):
-        for one in asked.subjects if turn % 2 == 0 else asked.subjects[::-1]:
-            result = device.run({**one.job, **pace.job}, PATIENCE_S + 10 * pace.mode.min_s).result
-            _check(one.name, result)
-            results[one.name].append(result)
-            seen(sum(map(len, results.values())), PROCESSES * len(asked.subjects), one.name)
-    conditions = {"threads": pace.threads, "batch": 1, "processes": PROCESSES, "device": device.address, "cpu": facts["cpu"], "arch": facts["arch"]}
-    found = {"onnxruntime": results[asked.subjects[-1].name][0]["onnxruntime"], "ratios": ratios(results, asked.baseline)}
-    return found, [one for name, some in results.items() for one in _measurements(name, some, conditions, asked.note)]
+    jobs = {one.name: pace.job(one.job) for one in asked.subjects}
+    own_mib = conditions.own_mib(device, jobs[asked.subjects[-1].name])
+    for turn in range(pace.mode.processes):
+        for name in list(jobs) if turn % 2 == 0 else list(jobs)[::-1]:
+            result = device.run(jobs[name], PATIENCE_S + 10 * pace.mode.min_s).result
+            _check(name, result)
+            results[name].append(_less(result, own_mib))
+            seen(sum(map(len, results.values())), pace.mode.processes * len(jobs), name)
+    under: dict[str, Any] = {"threads": pace.threads, "batch": pace.batch, "processes": pace.mode.processes}
+    under |= {"device": device.address, "cpu": facts["cpu"], "arch": facts["arch"]}
+    found = {
+        "onnxruntime": results[asked.subjects[-1].name][0]["onnxruntime"],
+        "own_mib": own_mib,
+        "ratios": ratios(results, asked.baseline),
+        "trust": {name: trust.judged(some, pace.mode.minute_s)._asdict() for name, some in results.items()},
+        "processes": {name: [conditions.during(result) for result in some] for name, some in results.items()},
+    }
+    return found, [one for name, some in results.items() for one in _measurements(name, some, under, asked.note)]
 
 
-def _measurements(subject: str, results: Sequence[Mapping[str, Any]], conditions: Mapping[str, Any], note: str) -> list[Measurement]:
+def _less(result: dict[str, Any], own_mib: float | None) -> dict[str, Any]:
+    """The result with what a session needs by itself taken off its peak, where both are known."""
+    peak = result.get("peak_mib")
+    return result if peak is None or own_mib is None else {**result, "peak_mib": max(peak - own_mib, 0.0)}
+
+
+def _measurements(subject: str, results: Sequence[Mapping[str, Any]], under: Mapping[str, Any], note: str) -> list[Measurement]:
     latency = Measurement(
         subject=subject,
         metric="latency_ms",
         samples=tuple(round(sample, 5) for result in results for sample in result["samples_ms"]),
         warmups=tuple(round(sample, 5) for result in results for sample in result["warmups_ms"]),
-        conditions=conditions,
+        conditions=under,
         note=note,
     )
     told = {name: [result[name] for result in results if result.get(name) is not None] for name in ONCE}
     return [latency] + [
-        Measurement(subject=subject, metric=name, samples=tuple(round(value, 4) for value in values), conditions=conditions, note=ONCE[name])
+        Measurement(subject=subject, metric=name, samples=tuple(round(value, 4) for value in values), conditions=under, note=ONCE[name])
         for name, values in told.items()
         if values
     ]
