@@ -23,7 +23,6 @@ AGENT = PACKAGE / "measure"
 PAGE = {"": AGENT / "agent_page.html", **{name: AGENT / name for name in ("agent.mjs", "agent_page.mjs")}}
 TYPES = {".html": "text/html", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp", "Cache-Control": "no-store"}
-GONE = b""  # what is said when the page's process ended without a result
 
 Said = SimpleQueue[bytes]
 
@@ -38,7 +37,7 @@ def served(job: Mapping[str, Any] | None, runtime: Path) -> Iterator[tuple[str, 
         job = {**job, "model": f"model/{model.name}"}
     root, said = f"/{token_urlsafe()}/", Said()  # a name that no other page can guess
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(root, files, _script.written(job).encode(), said))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}{root}", said
     finally:
@@ -46,9 +45,14 @@ def served(job: Mapping[str, Any] | None, runtime: Path) -> Iterator[tuple[str, 
         server.server_close()
 
 
+def crashed(detail: str) -> bytes:
+    """What is said in the page's place when it cannot speak."""
+    return _script.written({"status": "crashed", "detail": detail}).encode()
+
+
 def _handler(root: str, files: Mapping[str, Path], job: bytes, said: Said) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 — the name that http.server calls
+        def do_GET(self) -> None:
             with suppress(ConnectionError):  # the browser is ended as soon as its result is here
                 name = self.path.removeprefix(root)
                 if name == "alive":
@@ -61,7 +65,7 @@ def _handler(root: str, files: Mapping[str, Path], job: bytes, said: Said) -> ty
                 else:
                     self._head(HTTPStatus.NOT_FOUND, "text/plain", 0)
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             with suppress(ConnectionError):
                 if self.path == f"{root}result":
                     said.put(self.rfile.read(int(self.headers["Content-Length"])))
@@ -73,7 +77,7 @@ def _handler(root: str, files: Mapping[str, Path], job: bytes, said: Said) -> ty
             self.wfile.flush()
             with suppress(ConnectionError):
                 self.connection.recv(1)
-            said.put(GONE)
+            said.put(crashed("the page's process died"))
 
         def _send(self, file: Path) -> None:
             with file.open("rb") as stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,10 @@ def read(document: str | bytes) -> Ended:
     return Ended(result=result, answers=answers)
 
 
-def require(address: str, has: str, asked: str) -> None:
-    """Raises DeviceError when a job asks a device for a provider that it is not."""
-    if asked != has:
-        raise DeviceError(f"{address} has no {asked}", hint=f"it has: {has}")
+def require(address: str, names: Sequence[str], asked: str) -> None:
+    """Raises DeviceError when a job asks a device for another provider than the one that it is, which has these names."""
+    if asked not in names:
+        raise DeviceError(f"{address} has no {asked}", hint=f"it has: {names[0]}")
 
 
 def _spelt(value: Any) -> Any:

@@ -13,11 +13,9 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -25,7 +23,7 @@ from edgedistill.devices import Ended, _npm, _page, _script, qemu
 from edgedistill.devices.local import Local
 from edgedistill.errors import ConfigError, DeviceError, nearest
 
-PROVIDERS = {"wasm": "CPUExecutionProvider", "webgpu": "WebGpuExecutionProvider"}
+PROVIDERS = {"wasm": "CPUExecutionProvider", "webgpu": "WebGpuExecutionProvider"}  # as the way or so a job may name it
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL = "apt-get install chromium   (or name one: EDGEDISTILL_BROWSER=PATH)"
 QUIET = (
@@ -41,12 +39,6 @@ NO_ADAPTER = "flags: {flags}; a GPU needs its Vulkan driver. EDGEDISTILL_WEBGPU=
 START_S = 60.0
 GONE_S = 5.0
 NO_TIME = {"min_runs": 0, "min_s": 0.0}
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    process: subprocess.Popen[bytes]
-    log: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +61,15 @@ class Browser:
         Raises DeviceError for another provider than the address names, or when another one did the work.
         """
         wanted = PROVIDERS[self.way]
-        _script.require(self.address, wanted, job["provider"])
-        ended = _execute(self.executable, self.flags, {**job, **(NO_TIME if self._emulated else {})}, deadline_s)
+        _script.require(self.address, (wanted, self.way), job["provider"])
+        named = {**job, "provider": wanted, **(NO_TIME if self._emulated else {})}
+        ended = _execute(self.executable, self.flags, named, deadline_s)
         did = ended.result.get("providers", [wanted])
         if wanted not in did:
-            raise DeviceError(f"{self.address}: the work was done by {', '.join(did)}, nothing by {wanted}", hint="use the device `browser:wasm`")
+            raise DeviceError(
+                f"{self.address}: the work was done by {', '.join(did)}, nothing by {wanted}",
+                hint="the GPU takes no node of this model: measure it on `browser:wasm`",
+            )
         return Ended(result=qemu._emulated(ended.result), answers=ended.answers) if self._emulated else ended
 
     def facts(self) -> dict[str, Any]:
@@ -139,48 +135,32 @@ def _executable() -> str:
 def _execute(executable: str, flags: Sequence[str], job: Mapping[str, Any] | None, deadline_s: float) -> Ended:
     """A job in a fresh browser. A crash or a missed deadline is a result with that status, not an exception."""
     runtime = _npm.package("onnxruntime-web") / "dist"
-    with _page.served(job, runtime) as (url, said), _started(executable, flags, url, said) as browser:
+    with _page.served(job, runtime) as (url, said), _started(executable, flags, url, said):
         try:
-            document = said.get(timeout=deadline_s)
+            return _script.read(said.get(timeout=deadline_s))
         except queue.Empty:
             return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
-        return Ended(result={"status": "crashed", "detail": _last(browser)}) if document == _page.GONE else _script.read(document)
 
 
 @contextmanager
-def _started(executable: str, flags: Sequence[str], url: str, said: _page.Said) -> Iterator[_Running]:
-    """A browser with a profile of its own, both gone afterwards. It says when it ends by itself."""
+def _started(executable: str, flags: Sequence[str], url: str, said: _page.Said) -> Iterator[None]:
+    """A browser with a profile of its own, both gone afterwards. One that ends by itself says so."""
     with TemporaryDirectory(prefix="edgedistill-") as folder:
-        log = Path(folder) / "log"
         root = ("--no-sandbox",) if os.geteuid() == 0 else ()  # Chromium has no sandbox for root
         command = [executable, *QUIET, *flags, *root, f"--user-data-dir={folder}/profile", url]
-        own = {name: f"{folder}/{name}" for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
-        with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True, env={**os.environ, **own})
-        threading.Thread(target=lambda: (process.wait(), said.put(_page.GONE)), daemon=True).start()
+        own = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache", "XDG_CONFIG_HOME": f"{folder}/config"}
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=own)
+        listener = threading.Thread(target=_listen, args=(process, said), daemon=True)
+        listener.start()
         try:
-            yield _Running(process, log)
+            yield
         finally:
-            _end(process)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            listener.join(GONE_S)  # till then its processes may write into the profile
 
 
-def _last(browser: _Running) -> str:
-    """Why there is no result: the browser's last words where it ended, else it was the page alone."""
-    try:
-        code = browser.process.wait(timeout=1)
-    except subprocess.TimeoutExpired:
-        return "the page's process died, the browser did not"
-    words = browser.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
-    return f"the browser ended with {code}: {words[-1]}"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the browser with all of its processes, which write into the profile until they are gone."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    until = time.monotonic() + GONE_S
-    with suppress(ProcessLookupError):
-        while time.monotonic() < until:
-            os.killpg(process.pid, 0)
-            time.sleep(0.01)
+def _listen(process: subprocess.Popen[bytes], said: _page.Said) -> None:
+    """Until every process of the browser has closed its stderr: all have ended."""
+    words = process.communicate()[1].decode(errors="replace").strip().splitlines() or ["no output"]
+    said.put(_page.crashed(f"the browser ended with {process.returncode}: {words[-1]}"))

@@ -18,7 +18,7 @@ from edgedistill.plugins import PACKAGE
 from edgedistill.runtime import TELEMETRY_OFF
 
 AGENT = PACKAGE / "measure" / "agent_node.mjs"
-PROVIDER = "CPUExecutionProvider"
+PROVIDERS = ("CPUExecutionProvider", "cpu")  # as ONNX Runtime calls it, and its JavaScript
 START_S = 60.0
 
 
@@ -33,8 +33,9 @@ class Node:
 
     def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
         """Run the agent on a job. Raises DeviceError for another provider than the CPU's."""
-        _script.require(self.address, PROVIDER, job["provider"])
-        return _execute(self.executable, self.runtime, {**job, "model": str(Path(job["model"]).resolve())}, deadline_s)
+        _script.require(self.address, PROVIDERS, job["provider"])
+        named = {**job, "provider": PROVIDERS[0], "model": str(Path(job["model"]).resolve())}
+        return _execute(self.executable, self.runtime, named, deadline_s)
 
     def facts(self) -> dict[str, Any]:
         """This machine and its Node.js; `timer_us` is the step of its clock."""

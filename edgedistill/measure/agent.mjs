@@ -50,7 +50,7 @@ export function timerUs() {
 /** JSON with the numbers that it cannot hold spelt out, as Python reads them. */
 export function written(result) {
     const spelt = (value) => typeof value === "bigint" || (typeof value === "number" && !Number.isFinite(value));
-    return JSON.stringify(result, (_, value) => (spelt(value) ? String(value) : value));
+    return JSON.stringify(result, (_, value) => (Object.is(value, -0) ? "-0" : spelt(value) ? String(value) : value));
 }
 
 function options(job, host) {
