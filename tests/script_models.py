@@ -40,10 +40,11 @@ def tokens(file: Path, rows: int = 10) -> Path:
     return save(file, nodes, {"input_ids": TensorProto.INT64}, {"logits": TensorProto.FLOAT}, {"table": table})
 
 
-def same(file: Path, dtype: str) -> Path:
-    """The answer is the input."""
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    return save(file, [helper.make_node("Identity", ["x"], ["y"])], {"x": kind}, {"y": kind}, {})
+def same(file: Path, *dtypes: str) -> Path:
+    """The outputs y0, y1, … are the inputs x0, x1, …"""
+    kinds = [helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) for dtype in dtypes]
+    ins, outs = ({f"{side}{index}": kind for index, kind in enumerate(kinds)} for side in "xy")
+    return save(file, [helper.make_node("Identity", [x], [y]) for x, y in zip(ins, outs, strict=True)], ins, outs, {})
 
 
 def bert(file: Path) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from secrets import token_urlsafe
 from typing import Any
+from urllib.parse import quote, unquote
 
 from edgedistill.devices import _script
 from edgedistill.plugins import PACKAGE
@@ -34,7 +35,7 @@ def served(job: Mapping[str, Any] | None, runtime: Path) -> Iterator[tuple[str, 
     if job is not None:
         model = Path(job["model"])
         files[f"model/{model.name}"] = model
-        job = {**job, "model": f"model/{model.name}"}
+        job = {**job, "model": f"model/{quote(model.name)}"}
     root, said = f"/{token_urlsafe()}/", Said()  # a name that no other page can guess
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(root, files, _script.written(job).encode(), said))
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
@@ -54,7 +55,7 @@ def _handler(root: str, files: Mapping[str, Path], job: bytes, said: Said) -> ty
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             with suppress(ConnectionError):  # the browser is ended as soon as its result is here
-                name = self.path.removeprefix(root)
+                name = unquote(self.path).removeprefix(root)
                 if name == "alive":
                     self._hold()
                 elif name == "job":
