@@ -155,8 +155,9 @@ def _started(executable: str, flags: Sequence[str], url: str, said: _page.Said) 
         try:
             yield
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            if listener.is_alive():  # else the number may be another's by now
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             listener.join(GONE_S)  # till then its processes may write into the profile
 
 

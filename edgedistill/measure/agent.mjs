@@ -119,7 +119,7 @@ async function warmUp(session, feeds, job) {
     while ((job.min_runs || job.min_s) && samples.length < WARM_MAX_PASSES * feeds.length && spent() < WARM_MAX_MS) {
         const window = await pass(session, feeds);
         samples.push(...window);
-        windows.push(window.toSorted((a, b) => a - b)[Math.floor(window.length / 2)]);
+        windows.push([...window].sort((a, b) => a - b)[Math.floor(window.length / 2)]);
         const settled = windows.length >= 2 && Math.abs(windows.at(-1) / windows.at(-2) - 1) <= WARM_CHANGE;
         if (settled && spent() >= WARM_MIN_MS) break;
     }
