@@ -184,20 +184,20 @@ def test_status_is_leaking_when_every_run_loses_memory(product: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_status_is_throttled_when_the_process_gets_half_of_the_cpu_later(product: Path, run: Run) -> None:
-    """Minutes of two seconds; from some time after the first one on, the process is stopped for half of every 20 ms."""
+def test_status_is_throttled_when_the_process_gets_a_quarter_of_the_cpu_later(product: Path, run: Run) -> None:
+    """Minutes of two seconds; from some time after the first one on, the process is stopped for 15 of every 20 ms."""
 
-    def halve(pid: int) -> None:
+    def hold_back(pid: int) -> None:
         time.sleep(5.0)
         while Path(f"/proc/{pid}/task").is_dir():
             try:
-                for one in (signal.SIGSTOP, signal.SIGCONT):
+                for one, seconds in ((signal.SIGSTOP, 0.015), (signal.SIGCONT, 0.005)):
                     os.kill(pid, one)
-                    time.sleep(0.01)
+                    time.sleep(seconds)
             except ProcessLookupError:
                 return
 
-    result = disturbed(run, product_job(product, min_s=9.0), halve)
+    result = disturbed(run, product_job(product, min_s=9.0), hold_back)
     found = trust.judged([result], minute_s=2.0)
     assert exit_code(result) == 0
     assert found.status == "throttled"

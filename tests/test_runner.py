@@ -201,6 +201,12 @@ def test_nothing_is_timed_when_nothing_is_to_be(summed: Path) -> None:
     assert not any(result[name] for name in empty)
 
 
+def test_runs_have_no_state_when_they_are_marked_to_be_counted(summed: Path) -> None:
+    result = run(job(summed, min_runs=6, min_s=0.0), warm=_runner.NOT, marked=True).result
+    assert len(result["samples_ms"]) == 6
+    assert not any(result[name] for name in ("resident_mib", "before", "after", "probe_before_ms", "probe_after_ms"))
+
+
 def test_status_is_crashed_when_the_model_is_none(tmp_path: Path) -> None:
     result = run(job(tmp_path / "none.onnx")).result
     assert result["status"] == "crashed"

@@ -104,7 +104,10 @@ static Samples warm_up(const Job *job) {
     return samples;
 }
 
-static int is_timed(const Job *job) { return job->min_runs || job->min_s > 0; }
+static int is_run(const Job *job) { return job->min_runs || job->min_s > 0; }
+
+/* Marked runs are counted: an emulator's clock says nothing. */
+static int is_timed(const Job *job) { return is_run(job) && !job->marked; }
 
 /* The share of the way: 1 at min_runs samples and min_s seconds inside them, whichever comes last. */
 static double way(const Job *job, size_t runs, double spent_ms) {
@@ -117,15 +120,14 @@ static double way(const Job *job, size_t runs, double spent_ms) {
 static Samples steady(const Job *job, Samples *resident) {
     Samples samples = {0};
     double spent_ms = 0, gone = 0;
-    if (!is_timed(job)) return samples;
-    add(resident, resident_mib("VmRSS"));
-    while (gone < 1) {
+    if (is_timed(job)) add(resident, resident_mib("VmRSS"));
+    while (is_run(job) && gone < 1) {
         for (uint32_t i = 0; i < job->timed.count; i++) {
             add(&samples, run(&job->timed.rows[i], job->marked ? (long)i : -1, NULL));
             spent_ms += samples.ms[samples.count - 1];
         }
         gone = way(job, samples.count, spent_ms);
-        while ((double)resident->count <= fmin(gone, 1) * QUARTERS) add(resident, resident_mib("VmRSS"));
+        while (is_timed(job) && (double)resident->count <= fmin(gone, 1) * QUARTERS) add(resident, resident_mib("VmRSS"));
     }
     return samples;
 }
