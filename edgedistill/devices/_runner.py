@@ -45,7 +45,7 @@ NAMES = {number: name for name, number in TYPES.items()}
 class Warm:
     """When a model is warm; the agent's numbers, or `NOT`."""
 
-    max_passes: int
+    max_passes: int = 50
     max_s: float = 20.0
     min_s: float = 0.3
     change: float = 0.02
@@ -68,7 +68,7 @@ def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Wa
     answers = job.get("answers", False)
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
         job_file, result_file, answers_file = (Path(folder) / name for name in ("job", "result.json", "answers"))
-        job_file.write_bytes(packed(job, warm=warm, marked=marked))
+        job_file.write_bytes(packed(job, model=str(Path(job["model"]).resolve()), warm=warm, marked=marked))
         command = [*place.before, str(place.runner), str(place.library), str(job_file), str(result_file)]
         if answers:
             command.append(str(answers_file))
@@ -77,19 +77,28 @@ def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Wa
                 command, capture_output=True, text=True, errors="replace", timeout=deadline_s, check=False, env={**os.environ, **TELEMETRY_OFF}
             )
         except subprocess.TimeoutExpired:
-            return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
+            return late(deadline_s)
         if ended.returncode:
-            last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
-            return Ended(result={"status": "crashed", "detail": f"exit {ended.returncode}: {last}"})
+            return crashed(ended.returncode, ended.stderr)
         result = json.loads(result_file.read_text(encoding="utf-8"))
         return Ended(result=result, answers=unpacked(answers_file.read_bytes()) if answers else [])
 
 
-def packed(job: Mapping[str, Any], *, warm: Warm, marked: bool) -> bytes:
-    """The job as the runner reads it. Raises DeviceError for a provider that it does not know."""
+def late(deadline_s: float) -> Ended:
+    """A process that had no result by its deadline."""
+    return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
+
+
+def crashed(code: int, said: str) -> Ended:
+    """A process that ended otherwise than with a result, and the last line that it said."""
+    last = (said.strip().splitlines() or ["no output"])[-1]
+    return Ended(result={"status": "crashed", "detail": f"exit {code}: {last}"})
+
+
+def packed(job: Mapping[str, Any], *, model: str, warm: Warm, marked: bool) -> bytes:
+    """The job as the runner reads it; `model` is the file's name where it runs. Raises DeviceError for a provider that it does not know."""
     if job["provider"] != PROVIDER:
         raise DeviceError(f"the runner has no {job['provider']}", hint=f"it has: {PROVIDER}")
-    model = str(Path(job["model"]).resolve())
     head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
     head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))
     feeds = [struct.pack("<I", len(job["feeds"])), *(_feed(one) for one in job["feeds"])]
