@@ -38,7 +38,8 @@ LOCK = 'command exec 9>>"$1/lock" && flock $2 9 9>&9 && [ "$1/lock" -ef /proc/se
 HOLD = f"""
 umask 077
 for try in 1 2 3 4 5; do mkdir -p "$1" || exit; {LOCK} && break; [ $try != 5 ] || exit 1; done
-mkdir -p "$1/blobs" "$1/runs" && rm -rf "$1"/runs/* "$1"/blobs/*.part && echo held && timeout -s KILL $3 cat >/dev/null 9>&-"""
+mkdir -p "$1/blobs" "$1/runs" && rm -rf "$1"/runs/* "$1"/blobs/*.part && echo held && timeout -s KILL $3 cat >/dev/null 9>&-
+exit"""  # not the last command: a shell would become that one, and let go
 LIST = 'cd "$1/blobs" && { [ -z "$(ls)" ] || stat -c "%s %n" *; }'
 PUSH = """
 cd "$1/blobs" && cat >"$2.part" || { rm -f "$2.part"; exit 1; }
@@ -49,11 +50,13 @@ run=$1/runs/$2 blobs=$1/blobs; mkdir -p "$run/model" || exit; shift 2
 while [ $# -gt 0 ]; do ln -s "$blobs/$1" "$run/$2" || exit; shift 2; done"""
 RUN = """
 cd "$1" || exit; deadline=$2; shift 2
+watch() { trap 'kill $!; exit' TERM; "$@" <&3 & wait $!; kill -ALRM $job; }
 exec 3<&0
 "$@" </dev/null >&2 3<&- & job=$!
-{ timeout -s KILL $deadline cat <&3; kill -ALRM $job; } >/dev/null 2>&1 & watch=$!
+watch sleep $deadline >/dev/null 2>&1 & late=$!
+watch cat >/dev/null 2>&1 & alone=$!
 wait $job; code=$?
-kill $watch
+kill $late $alone
 [ $code != 0 ] || sha256sum result.json $([ ! -e answers ] || echo answers) || code=$?
 exit $code"""
 CLOSE = f"""[ -d "$1" ] || exit 0; {LOCK} && rm -rf "$1" """
@@ -87,7 +90,8 @@ class Remote:
             return _runner.crashed(2, f"{model} is not there")
         with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder, self._turn(deadline_s):
             job_file = Path(folder) / "job"
-            job_file.write_bytes(_runner.packed(job, model=f"model/{model.name}", warm=_runner.Warm(), marked=False))
+            warm = _runner.Warm() if job["min_runs"] or job["min_s"] else _runner.NOT
+            job_file.write_bytes(_runner.packed(job, model=f"model/{model.name}", warm=warm, marked=False))
             program, before = self._program()
             command = [*before, "./runner", "./libonnxruntime.so", "job", "result.json", *(["answers"] if job.get("answers") else [])]
             place = self._place({**program, **_with_weights(model), "job": job_file})

@@ -25,9 +25,13 @@ SORRY: Mapping[str, tuple[str, str]] = {
         "the host key of {1} is not the one that is known: another machine answers there, or it was set up anew",
         "if you know why: ssh-keygen -f {0} -R '{1}'   then add the new key (ssh-keyscan)",
     ),
-    r"No (\S+) host key is known for (\S+)": (
-        "the host key of {1} is not known",
-        "compare its fingerprint, then: ssh-keyscan >> ~/.ssh/known_hosts   (or log in once by hand: ssh)",
+    r"No \S+ host key is known for \[(\S+)\]:(\d+)": (
+        "the host key of {0} port {1} is not known",
+        "ssh-keyscan -p {1} {0} >> ~/.ssh/known_hosts   after its fingerprint was compared with the machine's own",
+    ),
+    r"No \S+ host key is known for (\S+)": (
+        "the host key of {0} is not known",
+        "ssh-keyscan {0} >> ~/.ssh/known_hosts   after its fingerprint was compared with the machine's own",
     ),
     r"Permission denied \(([^)]*)\)": ("it lets nobody in without being asked ({0})", "set up a key: ssh-copy-id"),
     r"Could not resolve hostname (\S+):": ("no machine is called {0}", "check the address and the ssh configuration"),
