@@ -1,7 +1,7 @@
 """A machine behind ssh for the tests: a real sshd with its own host key in namespaces of its own, on 127.0.0.1 alone.
 
-    with ssh_device.running(folder) as machine:
-        devices.connect(machine.address)        # with EDGEDISTILL_SSH_CONFIG=machine.config
+with ssh_device.running(folder) as machine:
+    devices.connect(machine.address)        # with EDGEDISTILL_SSH_CONFIG=machine.config
 """
 
 from __future__ import annotations

@@ -48,12 +48,13 @@ def behind_adb(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, C
 
 
 PREPARED = {"ssh": behind_ssh, "adb": behind_adb}
+MARKS = {"ssh": (pytest.mark.ssh,), "adb": (pytest.mark.adb,), "qemu": (pytest.mark.qemu,)}
 ADDRESSES: Mapping[str, str] = {"qemu": "qemu:cortex-a53", "browser": "browser:wasm"}
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(way, marks=[getattr(pytest.mark, way)] if way in ("ssh", "adb", "qemu") else [], id=way) for way in WAYS],
+    params=[pytest.param(way, marks=[*MARKS.get(way, ()), pytest.mark.xdist_group(way)], id=way) for way in WAYS],
 )
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
     """One device for all of a way's tests; it is closed by the last of them. Skips with the reason where it cannot be had."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import device_cases as cases
 import numpy as np
+import onnx
 import pytest
 import ssh_device
 
@@ -57,15 +59,15 @@ def blobs(machine: ssh_device.Machine) -> dict[str, tuple[int, int, int]]:
     return {name: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
-def runners() -> set[int]:
-    """The processes that are runners of the tests' machine, by their command lines."""
+def runners(machine: ssh_device.Machine) -> set[int]:
+    """The processes that are runners of this machine, by their command lines and folders."""
     found = set()
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = file.read_bytes().split(b"\0")
+            words, place = file.read_bytes().split(b"\0"), os.readlink(file.parent / "cwd")
         except OSError:
             continue
-        if words[:2] == [b"./runner", b"./libonnxruntime.so"]:
+        if words[:2] == [b"./runner", b"./libonnxruntime.so"] and place.startswith(str(machine.cache)):
             found.add(int(file.parent.name))
     return found
 
@@ -104,8 +106,6 @@ def test_half_of_a_file_is_no_file_when_it_lies_there(machine: ssh_device.Machin
 
 
 def test_weights_come_along_when_they_lie_beside_the_model(machine: ssh_device.Machine, tmp_path: Path) -> None:
-    import onnx
-
     whole, model = cases.classifier(tmp_path / "whole.onnx"), tmp_path / "apart.onnx"
     onnx.save(onnx.load(whole), model, save_as_external_data=True, location="apart.onnx.data", size_threshold=0)
     with closing(devices.connect(machine.address)) as device:
@@ -121,7 +121,7 @@ def test_runs_queue_when_two_clients_are_there(machine: ssh_device.Machine, summ
     with closing(devices.connect(machine.address)) as one, closing(devices.connect("ssh:board")) as other:
         both = [cases.Doing(lambda device=device: device.run(asked, 60)) for device in (one, other)]
         while any(doing.is_alive() for doing in both):
-            most.append(max(len(list(runs.glob("*"))), len(runners())))
+            most.append(max(len(list(runs.glob("*"))), len(runners(machine))))
             time.sleep(0.02)
         assert [doing.result(60).result["status"] for doing in both] == ["ok", "ok"]
     assert max(most) == 1
@@ -132,7 +132,7 @@ def test_first_to_close_leaves_the_folder_when_another_is_at_work(machine: ssh_d
     with closing(devices.connect("ssh:board")) as one:
         other = devices.connect(machine.address)
         doing = cases.Doing(lambda: one.run(cases.job(summed, min_s=3.0), 60))
-        cases.until(lambda: bool(runners()), 30)
+        cases.until(lambda: bool(runners(machine)), 30)
         other.close()
         assert blobs(machine)
         assert doing.result(60).result["status"] == "ok"
@@ -148,16 +148,14 @@ device.run(json.loads(sys.argv[2]), 600)
 
 
 def test_machine_is_free_again_when_a_client_is_killed(machine: ssh_device.Machine, summed: Path, tmp_path: Path) -> None:
-    import json
-
     asked = json.dumps(cases.asking(cases.hanging(tmp_path / "hanging.onnx"), cases.ONE))
     client = subprocess.Popen([sys.executable, "-c", CLIENT, machine.address, asked])
-    cases.until(lambda: bool(runners()), 60)
+    cases.until(lambda: bool(runners(machine)), 60)
     client.send_signal(signal.SIGKILL)
     client.wait()
     with closing(devices.connect("ssh:board")) as device:
         assert device.run(cases.job(summed), 60).result["status"] == "ok"
-    assert not runners()
+    assert not runners(machine)
     assert not ours(machine).exists()
 
 
@@ -167,13 +165,13 @@ def test_process_is_ended_there_when_its_deadline_passes(machine: ssh_device.Mac
         result = device.run(cases.asking(cases.hanging(tmp_path / "hanging.onnx"), cases.ONE), 3).result
         assert (result["status"], result["detail"]) == ("timeout", "no result in 3 s")
         assert time.monotonic() - started < 25
-        assert not runners()
+        assert not runners(machine)
 
 
 def test_error_names_the_machine_when_it_vanishes_in_mid_run(machine: ssh_device.Machine, tmp_path: Path) -> None:
     with closing(devices.connect(machine.address)) as device:
         doing = cases.Doing(lambda: device.run(cases.asking(cases.hanging(tmp_path / "hanging.onnx"), cases.ONE), 60))
-        cases.until(lambda: bool(runners()), 60)
+        cases.until(lambda: bool(runners(machine)), 60)
         machine.vanish()
         with pytest.raises(DeviceError, match=f"127.0.0.1:{machine.port}") as caught:
             doing.result(30)

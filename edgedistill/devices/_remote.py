@@ -29,7 +29,7 @@ from edgedistill.devices._shell import NO_ROOM, SHORT_S, Shell
 from edgedistill.errors import DeviceError
 
 QUEUE_S = 3600.0  # the longest that a run waits for those before it
-GRACE_S = 30.0  # so much longer than its deadline may a run take to say that it was late
+GRACE_S = 20.0  # so much longer than its deadline may a run take to say that it was late
 SLOW = 100e3  # bytes a second that a link carries at least
 PULL_S = 600.0
 LATE = 142  # what a program's end by SIGALRM is called
@@ -84,7 +84,10 @@ class Remote:
         return _system.conditions(self.shell.check(_system.CONDITIONS).decode(errors="replace"))
 
     def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
-        """Run a job in the runner over there, when the runs before it have ended. The deadline is the runner's alone."""
+        """Run a job in the runner over there, when the runs before it have ended. The deadline is the runner's alone.
+
+        What a run that raises leaves there goes with the next one, or with `close`.
+        """
         model = Path(job["model"]).resolve()
         if not model.is_file():
             return _runner.crashed(2, f"{model} is not there")
@@ -95,16 +98,14 @@ class Remote:
             program, before = self._program()
             command = [*before, "./runner", "./libonnxruntime.so", "job", "result.json", *(["answers"] if job.get("answers") else [])]
             place = self._place({**program, **_with_weights(model), "job": job_file})
-            try:
-                return self._run(place, command, deadline_s)
-            finally:
-                with suppress(DeviceError):  # it went away: the next turn clears up
-                    self.shell.run('rm -rf "$1"', place)
+            ended = self._run(place, command, deadline_s)
+            self.shell.check('rm -rf "$1"', place)
+            return ended
 
     def close(self) -> None:
         """Take our folder away. A device that is gone keeps it, and the next client's close finds it."""
         with suppress(DeviceError):
-            self.shell.run(CLOSE, self.home, "-n")
+            self.shell.run(CLOSE, self.home, "-n", deadline_s=GRACE_S)
         self.shell.shut()
 
     @contextmanager

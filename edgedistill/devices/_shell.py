@@ -18,6 +18,7 @@ from typing import IO
 from edgedistill.errors import DeviceError
 
 SHORT_S = 60.0  # for a script that has next to nothing to do
+END_S = 5.0  # for a script whose stdin has ended
 LAST = "edgedistill ended with"
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
@@ -123,7 +124,7 @@ def known(words: str, table: Mapping[str, tuple[str, str]]) -> tuple[str, str] |
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.communicate(timeout=SHORT_S)  # closes its stdin
-    except (subprocess.TimeoutExpired, ValueError):  # it hangs; it was heard to its end before
+        process.communicate(timeout=END_S)  # closes its stdin
+    except (subprocess.TimeoutExpired, ValueError):  # it hangs, or was heard to its end before
         process.kill()
         process.wait()

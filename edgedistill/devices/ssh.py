@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from edgedistill.devices._remote import Remote, found
@@ -55,7 +56,8 @@ def connect(rest: str) -> Remote:
         return DeviceError(f"ssh:{rest}: {what}", hint=hint)
 
     def shut() -> None:
-        subprocess.run(["ssh", "-O", "exit", *options], capture_output=True, check=False, timeout=CONNECT_S)
+        with suppress(subprocess.TimeoutExpired):  # then it ends by itself, IDLE_S after its last command
+            subprocess.run(["ssh", "-O", "exit", *options], capture_output=True, check=False, timeout=CONNECT_S)
         shutil.rmtree(folder, ignore_errors=True)
 
     shell = Shell(address=f"ssh:{rest}", home=HOME, argv=lambda line: ["ssh", *options, line], reason=reason, shut=shut)
