@@ -44,15 +44,15 @@ class Machine:
 
 
 @contextlib.contextmanager
-def running(folder: Path, space_mib: int = 0) -> Iterator[Machine]:
-    """The machine, its files in a folder; with so much space for its caches where that is given. Skips where it cannot be had."""
+def running(folder: Path, space_mib: int = 0, **settings: str) -> Iterator[Machine]:
+    """The machine, its files in a folder; with so much space for its caches, and settings of sshd. Skips where it cannot be had."""
     sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if sshd is None or not shutil.which("ssh") or not shutil.which("unshare"):
         pytest.skip("no sshd, ssh or unshare here: apt-get install openssh-server openssh-client util-linux")
     if os.getuid() != 0:
         pytest.skip("sshd in namespaces of its own needs root")
     Path("/run/sshd").mkdir(exist_ok=True)
-    machine = _configured(folder, _free_port())
+    machine = _configured(folder, _free_port(), settings)
     room = f"mount -t tmpfs -o size={space_mib}m none {machine.cache} && " if space_mib else ""
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command += ["sh", "-c", f"{room}exec {sshd} -D -e -f {folder}/sshd_config"]
@@ -83,7 +83,7 @@ class _Files:
     cache: Path
 
 
-def _configured(folder: Path, port: int) -> _Files:
+def _configured(folder: Path, port: int, settings: dict[str, str]) -> _Files:
     files = _Files(port, folder / "ssh_config", folder / "known_hosts", folder / "cache")
     files.cache.mkdir()
     files.known_hosts.write_text(f"[127.0.0.1]:{port} {new_key(folder / 'host_key')}\n", encoding="ascii")
@@ -92,7 +92,7 @@ def _configured(folder: Path, port: int) -> _Files:
     here |= {"StrictModes": "no", "UsePAM": "no", "PasswordAuthentication": "no", "PidFile": "none", "SetEnv": f"XDG_CACHE_HOME={files.cache}"}
     there = {"IdentityFile": folder / "user_key", "IdentitiesOnly": "yes", "UserKnownHostsFile": files.known_hosts}
     board = {"HostName": "127.0.0.1", "Port": port, "User": getpass.getuser()}
-    (folder / "sshd_config").write_text(_lines(here), encoding="ascii")
+    (folder / "sshd_config").write_text(_lines(here | settings), encoding="ascii")
     files.config.write_text("Host board\n" + _lines(board) + "Host *\nGlobalKnownHostsFile /dev/null\n" + _lines(there), encoding="ascii")
     return files
 

@@ -112,7 +112,6 @@ def test_error_names_the_phone_when_it_goes_in_mid_run(
     fragile: adb_device.Phones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: signal.Signals, told: str
 ) -> None:
     monkeypatch.setattr(_remote, "GRACE_S", 2.0)
-    monkeypatch.setattr(_remote, "SHORT_S", 5.0)
     device = devices.connect(f"adb:{fragile.serials[0]}")
     doing = cases.Doing(lambda: device.run(cases.asking(cases.hanging(tmp_path / "hanging.onnx"), cases.ONE), 20))
     cases.until(lambda: running(fragile), 120)

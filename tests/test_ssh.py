@@ -82,6 +82,16 @@ def test_answers_are_this_machines_when_256_rows_are_asked(machine: ssh_device.M
         np.testing.assert_array_equal(found, wanted)
 
 
+def test_result_is_read_when_the_machine_greets_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, summed: Path) -> None:
+    folder = tmp_path / "greeting"
+    folder.mkdir()
+    with ssh_device.running(folder, ForceCommand='echo "ready? welcome"; echo 1; eval "$SSH_ORIGINAL_COMMAND"') as machine:
+        monkeypatch.setenv("EDGEDISTILL_SSH_CONFIG", str(machine.config))
+        with closing(devices.connect(machine.address)) as device:
+            assert device.facts()["os"] == "linux"
+            assert device.run(cases.job(summed), 60).result["status"] == "ok"
+
+
 def test_second_run_sends_nothing_when_all_is_there(machine: ssh_device.Machine, summed: Path) -> None:
     with closing(devices.connect("ssh:board")) as device:
         assert device.run(cases.job(summed), 60).result["status"] == "ok"

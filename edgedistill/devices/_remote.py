@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from edgedistill.cache import digest_file
 from edgedistill.devices import Ended, _runner, _system, _toolchain
-from edgedistill.devices._shell import NO_ROOM, SHORT_S, Shell
+from edgedistill.devices._shell import NO_ROOM, READY, SHORT_S, Shell
 from edgedistill.errors import DeviceError
 
 QUEUE_S = 3600.0  # the longest that a run waits for those before it
@@ -38,7 +38,7 @@ LOCK = 'command exec 9>>"$1/lock" && flock $2 9 9>&9 && [ "$1/lock" -ef /proc/se
 HOLD = f"""
 umask 077
 for try in 1 2 3 4 5; do mkdir -p "$1" || exit; {LOCK} && break; [ $try != 5 ] || exit 1; done
-mkdir -p "$1/blobs" "$1/runs" && rm -rf "$1"/runs/* "$1"/blobs/*.part && echo held && timeout -s KILL $3 cat >/dev/null 9>&-
+mkdir -p "$1/blobs" "$1/runs" && rm -rf "$1"/runs/* "$1"/blobs/*.part && echo {READY} && timeout -s KILL $3 cat >/dev/null 9>&-
 exit"""  # not the last command: a shell would become that one, and let go
 LIST = 'cd "$1/blobs" && { [ -z "$(ls)" ] || stat -c "%s %n" *; }'
 PUSH = """

@@ -1,24 +1,28 @@
 """A machine that is reached by a shell: one script at a time, with its exit code, its streams and a deadline.
 
-Every script ends by saying its code in a last line of its own, so a link that breaks is never taken for a script that fails.
+Every script begins with a line of its own, so that a greeting is not taken for an answer, and ends by saying its code in another, so that a
+link that breaks is never taken for a script that fails.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import select
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 from typing import IO
 
 from edgedistill.errors import DeviceError
 
 SHORT_S = 60.0  # for a script that has next to nothing to do
 END_S = 5.0  # for a script whose stdin has ended
+FIRST = "edgedistill began"
+READY = "ready"  # what a script says that holds something
 LAST = "edgedistill ended with"
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
@@ -80,24 +84,29 @@ class Shell:
 
     @contextmanager
     def holding(self, script: str, *words: str, deadline_s: float) -> Iterator[None]:
-        """While a script runs that says a line when it is ready and ends with its stdin. Raises DeviceError when it says none in time."""
+        """While a script runs that says `ready` when it is, and ends with its stdin. Raises DeviceError when it does not say so in time."""
         pipe = subprocess.PIPE
         with subprocess.Popen(self._command(script, words), stdin=pipe, stdout=pipe, stderr=pipe) as process:
             try:
-                self._await_line(process, deadline_s)
+                self._await_ready(process, deadline_s)
                 yield
             finally:
                 _end(process)
 
-    def _await_line(self, process: subprocess.Popen[bytes], deadline_s: float) -> None:
+    def _await_ready(self, process: subprocess.Popen[bytes], deadline_s: float) -> None:
         assert process.stdout
-        if not select.select([process.stdout], [], [], deadline_s)[0]:
-            raise self.busy(deadline_s)
-        if not process.stdout.readline():
-            raise self.refusal(self._said(*process.communicate()).err)
+        clock = Timer(deadline_s, process.kill)
+        clock.start()
+        try:
+            ready = any(line.strip() == READY.encode() for line in process.stdout)
+        finally:
+            clock.cancel()
+        if not ready:
+            out, err = process.communicate()
+            raise self.busy(deadline_s) if process.returncode == -signal.SIGKILL else self.refusal(self._said(out, err).err)
 
     def _command(self, script: str, words: Sequence[str]) -> Sequence[str]:
-        told = f'( {script}\n); echo "\n{LAST} $?" >&2'
+        told = f'echo "{FIRST}"; ( {script}\n); echo "{LAST} $?" >&2'
         return self.argv(shlex.join(["sh", "-c", told, "sh", *words]))
 
     def _said(self, out: bytes, err: bytes) -> Said:
@@ -105,7 +114,7 @@ class Shell:
         before, _, code = err.decode(errors="replace").rpartition(LAST)
         if not re.fullmatch(r" \d+\s*", code):
             raise self.reason(err.decode(errors="replace"))
-        return Said(int(code), out, before.strip())
+        return Said(int(code), out.partition(f"{FIRST}\n".encode())[2], before.strip())
 
 
 def last_line(text: str) -> str:

@@ -14,14 +14,14 @@ from edgedistill.errors import DeviceError
 TOOLS = ("flock", "timeout", "sha256sum", "stat")
 FACTS = f"""
 uname -s; uname -m; uname -r
-nproc 2>/dev/null || grep -c ^processor /proc/cpuinfo
-command -v getprop >/dev/null && getprop ro.product.model || echo
-for tool in {" ".join(TOOLS)}; do command -v $tool >/dev/null || printf '%s ' $tool; done; echo
+echo $(nproc 2>/dev/null || grep -c ^processor /proc/cpuinfo)
+echo $(getprop ro.product.model 2>/dev/null)
+echo $(for tool in {" ".join(TOOLS)}; do command -v $tool >/dev/null || echo $tool; done)
 arch=$(uname -m | tr _ -); loader=$(ls /lib/ld-linux-$arch.so.* /lib64/ld-linux-$arch.so.* 2>/dev/null | head -n 1)
 ls /usr/lib/$(uname -m)-linux-gnu/libstdc++.so.6 /usr/lib64/libstdc++.so.6 /usr/lib/libstdc++.so.6 2>/dev/null | grep -q . || loader=
-[ -n "$loader" ] && "$loader" --version 2>/dev/null | head -n 1 || echo
+echo $([ -z "$loader" ] || "$loader" --version 2>/dev/null | head -n 1)
 echo HOME
-cat /proc/cpuinfo"""
+cat /proc/cpuinfo; :"""
 CONDITIONS = """
 read load rest </proc/loadavg && echo load_1min $load
 for core in /sys/devices/system/cpu/cpu[0-9]*/cpufreq; do
