@@ -135,16 +135,17 @@ def _build(recipe: Path, target: str, store: Path) -> dict[str, Any]:
     bundle = Path(built["bundle"])
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     bench = json.loads((Path(built["report"]).parent / "bench.json").read_text(encoding="utf-8"))
+    device = bench["devices"][0]
     receipts = (json.loads((store / step["stage"] / step["key"] / "receipt.json").read_text(encoding="utf-8")) for step in built["steps"])
     return {
         **{name: manifest[name] for name in ("metric", "n_test", "scores", "intervals", "retention", "retention_interval", "agreement", "bytes")},
         "scheme": manifest["model"]["scheme"],
-        "latency": bench["ratios"],
+        "latency": device["ratios"],
         "seconds": [[receipt["stage"], receipt["seconds"]] for receipt in receipts],
         "when": time.strftime("%Y-%m-%d", time.gmtime(started)),
-        "cpu": bench["environment"]["cpu"],
-        "cores": bench["environment"]["cores"],
-        "load": [bench["environment"]["load_1min"], bench["environment"]["load_1min_after"]],
+        "cpu": device["facts"]["cpu"],
+        "cores": device["facts"]["cores"],
+        "load": [device["before"]["load_1min"], device["after"]["load_1min"]],
         "versions": {tool: version(tool) for tool in TOOLS},
     }
 

@@ -39,10 +39,17 @@ def load_bundle(path: str | Path) -> Bundle:
     return open_bundle(Path(path))
 
 
-def bench(bundle: Bundle, *, device: str = "local", mode: str = "quick", threads: int = 1, store: Path = STORE) -> dict[str, Any]:
-    """Measure a bundle beside its teacher: one `edgedistill.bench/1` document."""
-    from edgedistill.measure.run import measure
+def bench(bundle: Bundle, *, device: str | Sequence[str] = "local", mode: str = "quick", threads: int = 1, store: Path = STORE) -> dict[str, Any]:
+    """Measure a bundle beside its teacher on one or several devices: one `edgedistill.bench/1` document.
+
+    Raises IntegrityError where answers are wrong, StageError where a process crashes, DeviceError where a device is not there.
+    """
+    from edgedistill.measure.run import Plan, failure, measure
     from edgedistill.progress import Progress, drawn
 
     with drawn() as tell:
-        return measure(bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"))
+        plan = Plan(addresses=[device] if isinstance(device, str) else device, mode=mode, threads=[threads])
+        document = measure(bundle, store, plan, Progress(tell, "bench"))
+    if failed := failure(document):
+        raise failed
+    return document

@@ -110,18 +110,29 @@ def predict(
 
 @app.command()
 def bench(
-    bundle: BundleDir,
-    device: Annotated[str, typer.Option(help="Where to run: local, or qemu:CPU for instruction counts.")] = "local",
-    mode: Annotated[str, typer.Option(help="How long: smoke, quick or full.")] = "quick",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one session.")] = 1,
+    what: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or any .onnx file.")],
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", "-d", help="Where to run: local, ssh:HOST, adb:SERIAL, qemu:CPU, node, browser:wasm …; again for more. [default: local]"
+        ),
+    ] = None,
+    mode: Annotated[str, typer.Option(help="How long: smoke, quick, full, or sustained: ten minutes in one process.")] = "quick",
+    threads: Annotated[list[int] | None, typer.Option(min=1, help="Threads of one session; again for more. [default: 1]")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows that are timed at once; again for more. [default: 1]")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="Time a stated shape of an input: name=1,128; again for more.", show_default=False)] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Test rows that each device answers, for the score and the agreement there.")] = 256,
     out: Annotated[Path | None, typer.Option(help="Also write bench.json and the report here.", show_default=False)] = None,
     store: StoreDir = STORE,
     as_json: Json = False,
 ) -> None:
-    """Measure latency, load time and memory beside the teacher, in fresh processes in turns."""
-    from edgedistill.faces import bundle as face
+    """Measure latency, load time, memory and answers beside the teacher on each device, in fresh processes in turns."""
+    from edgedistill.faces import bench as face
+    from edgedistill.faces import sizes
+    from edgedistill.measure.run import Plan
 
-    face.bench(bundle, device, mode, threads, out, store, as_json=as_json)
+    plan = Plan(addresses=device or ["local"], mode=mode, threads=threads or [1], batches=batch or [1], shapes=sizes(shape or []))
+    face.bench(what, plan, rows, out, store, as_json=as_json)
 
 
 @app.command()

@@ -98,7 +98,9 @@ def test_verify_exits_6_when_the_model_answers_differently_though_digests_fit(bu
 def test_bench_exits_6_and_gives_no_latency_when_answers_are_wrong(bundle: Path) -> None:
     plant_wrong_golden(bundle)
     done = run_cli("bench", str(bundle), "--mode", "smoke", "--json", cwd=bundle, check=6)
-    assert done.stdout == ""
+    document = json.loads(done.stdout)
+    assert document["devices"][0]["status"] == "wrong"
+    assert document["measurements"] == []
 
 
 def test_predict_exits_2_when_there_is_no_bundle(tmp_path: Path) -> None:

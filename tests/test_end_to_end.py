@@ -130,8 +130,8 @@ def test_bench_measures_all_three_in_fresh_processes_when_in_the_store(project: 
     latency = {one["subject"]: one for one in document["measurements"] if one["metric"] == "latency_ms"}
     assert set(latency) == {"teacher", "student", "bundle"}
     assert all(len(one["samples"]) >= 64 and one["warmups"] for one in latency.values())
-    low, high = document["ratios"]["bundle"]["interval"]
-    assert 0 < low <= document["ratios"]["bundle"]["median_ratio"] <= high
+    low, high = document["devices"][0]["ratios"]["bundle"]["interval"]
+    assert 0 < low <= document["devices"][0]["ratios"]["bundle"]["median_ratio"] <= high
     rendered = run_cli("report", "measured/bench.json", "--format", "md", cwd=project).stdout
     assert "bundle" in rendered
 

@@ -79,7 +79,7 @@ def test_verify_report_and_bench_work_when_the_bundle_has_no_task(done: dict[str
     measured = json.loads(run_cli("bench", done["bundle"], "--mode", "smoke", "--json", cwd=place).stdout)
     assert measured["absent"] == []
     assert {one["subject"] for one in measured["measurements"]} == {"original", "bundle"}
-    assert measured["ratios"]["bundle"]["median_ratio"] > 0
+    assert measured["devices"][0]["ratios"]["bundle"]["median_ratio"] > 0
 
 
 @pytest.mark.parametrize("words", [["predict", "BUNDLE", "text"], ["eval", "BUNDLE", "--data", "rows.csv"]])

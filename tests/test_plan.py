@@ -99,3 +99,18 @@ def test_rounds_chain_when_there_are_two(folder: Path, tmp_path: Path) -> None:
     assert second.needs["start"].key == first.key
     assert first.needs["start"].stage == "student"
     assert plan[-1].needs["export"].needs["model"].key == second.key
+
+
+def test_every_step_is_made_anew_when_an_image_that_a_row_names_changes(folder: Path, tmp_path: Path) -> None:
+    """The file of rows is the same; the picture behind a name in it is not."""
+    (tmp_path / "teacher").symlink_to(folder / "teacher")
+    (tmp_path / "rows.csv").write_text("image,label\na.png,x\nb.png,y\n", encoding="utf-8")
+    lines = ('task = "image-classification"', "data.source = 'rows.csv'", "[teacher]", 'model = "teacher"', "[teach]", "[student]", "layers = [0]")
+    (tmp_path / "recipe.toml").write_text("\n".join(lines) + "\n[[rounds]]\n[rounds.losses.ce]\n", encoding="utf-8")
+    keys = []
+    for picture in (b"first", b"first", b"second"):
+        (tmp_path / "a.png").write_bytes(picture)
+        (tmp_path / "b.png").write_bytes(b"other")
+        keys.append([step.key for step in steps(tmp_path)])
+    assert keys[0] == keys[1]
+    assert not set(keys[0]) & set(keys[2])

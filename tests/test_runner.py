@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgedistill.devices import _runner, _toolchain
+from edgedistill.devices.local import Local
 from edgedistill.errors import DeviceError
-from edgedistill.measure import agent
+from edgedistill.measure import agent, modes
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64" or not shutil.which("gcc"), reason="the runner is built by gcc on x86-64 Linux"
@@ -72,6 +73,14 @@ def test_runner_says_what_the_agent_says_when_given_the_same_job(summed: Path) -
     assert 4 <= len(ours["warmups_ms"]) <= 2 * agent.WARM_MAX_PASSES  # two windows at least
     assert 0 < np.median(ours["samples_ms"]) < ours["load_ms"]
     assert 0 < ours["peak_mib"] < 100
+    for name in ("before", "after"):
+        assert list(ours[name]) == list(theirs[name])
+    for name, count in (("resident_mib", agent.QUARTERS + 1), ("probe_before_ms", agent.PROBES), ("probe_after_ms", agent.PROBES)):
+        assert len(ours[name]) == len(theirs[name]) == count
+        assert min(ours[name]) > 0
+    assert 0.5 * ours["peak_mib"] < ours["resident_mib"][0] - ours["baseline_mib"] < 1.1 * ours["peak_mib"]
+    ticks = [result["after"]["ticks"] - result["before"]["ticks"] for result in (theirs, ours)]
+    assert min(ticks) >= 0
 
 
 def test_runner_is_warm_when_the_agent_is() -> None:
@@ -111,6 +120,64 @@ def test_answers_are_picked_as_numpy_does_when_only_some_count(tokens: Path, pic
             assert (result["status"], result["worst_difference"]) == (status, worst)
 
 
+KINDS = [TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32]
+KINDS += [TensorProto.UINT32, TensorProto.INT64, TensorProto.UINT64, TensorProto.BOOL, TensorProto.FLOAT]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_output_is_checked_as_the_agent_does_when_the_model_is_foreign(tmp_path: Path, kind: int) -> None:
+    """y is x in another type, z its sum: off by 0.5 at a scale of 4 is an eighth."""
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=kind), helper.make_node("ReduceSum", ["x"], ["z"], keepdims=0)]
+    model = save(tmp_path / "cast.onnx", nodes, {"x": TensorProto.FLOAT}, {"y": kind, "z": TensorProto.FLOAT}, {})
+    values = [[0.0, 1.0, 1.0]] if kind == TensorProto.BOOL else [[0.0, 3.0, 100.0]]
+    feeds = [{"x": {"dtype": "float32", "values": values}}]
+    total = sum(values[0])
+    for y, z, status, worst in (
+        (values, total, "ok", 0.0),
+        ([[0.0, values[0][1] + 0.5, values[0][2]]], total, "wrong", 0.125),
+        (values, total + 3.0, "wrong", 3.0),
+        (values[0], total, "wrong", np.inf),
+        ([values[0][:2]], total, "wrong", np.inf),  # here the whole output counts
+        (values, [total], "wrong", np.inf),
+    ):
+        asked = job(model, feeds=feeds, golden=None, min_s=0.0, min_runs=0, tolerance=0.01)
+        asked |= {"tensors": [[z, y]], "outputs": ["z", "y"], "scales": [1.0, 4.0]}
+        for result in (agent.measure(asked), run(asked).result):
+            assert (result["status"], result["worst_difference"]) == (status, worst)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.5, -65504.0, 6e-8, 2.0**-14, np.inf])
+def test_half_precision_is_read_as_numpy_does_when_an_answer_has_it(tmp_path: Path, value: float) -> None:
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    model = save(tmp_path / "half.onnx", nodes, {"x": TensorProto.FLOAT16}, {"y": TensorProto.FLOAT16}, {})
+    feeds = [{"x": {"dtype": "float16", "values": [value]}}]
+    wanted = float(np.float16(value)) - 1.0 if np.isfinite(value) else 0.0
+    asked = job(model, feeds=feeds, golden=None, min_s=0.0, min_runs=0, tensors=[[[wanted]]], outputs=["y"], scales=[1.0])
+    assert run(asked).result["worst_difference"] == agent.measure(asked)["worst_difference"] == (1.0 if np.isfinite(value) else np.inf)
+
+
+def test_job_is_refused_when_a_golden_output_is_none_of_the_models(summed: Path) -> None:
+    asked = job(summed, golden=None, tensors=[[[[1.0]]]] * 2, outputs=["none"], scales=[1.0])
+    result = run(asked).result
+    assert result["status"] == "crashed"
+    assert "none: is no output" in result["detail"]
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_batches_are_timed_and_single_rows_checked_when_a_batch_is_asked(tmp_path: Path, batch: int) -> None:
+    """Every row goes through a 256 × 256 product sixteen times over, so 64 rows take far longer than one; the answer of one is checked by hand."""
+    nodes = [helper.make_node("MatMul", [f"h{layer}", "eye"], [f"h{layer + 1}"]) for layer in range(16)]
+    nodes[0].input[0], nodes[-1].output[0] = "x", "y"
+    model = save(tmp_path / "deep.onnx", nodes, {"x": TensorProto.FLOAT}, {"y": TensorProto.FLOAT}, {"eye": 2 * np.eye(256, dtype=np.float32)})
+    feeds = [{"x": {"dtype": "float32", "values": [[1.0] * 256]}}]
+    (asked,) = modes.swept(job(model, feeds=feeds, picks=[{}], golden=[[[2.0**16] * 256]]), threads=[1], batches=[batch])
+    for result in (Local().run(asked, 60).result, run(asked).result):
+        assert (result["status"], result["worst_difference"]) == ("ok", 0)
+        assert len(result["samples_ms"]) >= 5
+        fastest = min(result["samples_ms"])
+        assert fastest > 0.5 if batch == 64 else fastest < 0.5  # 64 rows: 134 million products and sums, 270 Gflop/s at 0.5 ms
+
+
 def test_answers_come_back_whole_when_they_are_asked_for(tokens: Path) -> None:
     feeds = [{"input_ids": {"dtype": "int64", "values": [ids]}} for ids in ([3, 4, 5], [0])]
     found = run(job(tokens, feeds=feeds, golden=None, answers=True), warm=_runner.NOT).answers
@@ -128,6 +195,10 @@ def test_status_is_wrong_when_an_answer_is_no_number(tmp_path: Path) -> None:
 def test_nothing_is_timed_when_nothing_is_to_be(summed: Path) -> None:
     result = run(job(summed, min_runs=0, min_s=0.0), warm=_runner.NOT).result
     assert (result["status"], result["samples_ms"], result["warmups_ms"]) == ("ok", [], [])
+    untimed = agent.measure(job(summed, min_runs=0, min_s=0.0))
+    empty = ("samples_ms", "warmups_ms", "resident_mib", "before", "after", "probe_before_ms", "probe_after_ms")
+    assert {name: result[name] for name in empty} == {name: untimed[name] for name in empty}
+    assert not any(result[name] for name in empty)
 
 
 def test_status_is_crashed_when_the_model_is_none(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedistill.measure.run import _ratio
+from edgedistill.measure import trust
 from edgedistill.stages._quality import interval, loss, lost_at_least, retention, retention_interval
 from edgedistill.tasks import Row, masked_language_modeling, text_classification, text_regression
 from edgedistill.tasks._classes import softmax
@@ -60,7 +60,7 @@ def test_retention_interval_is_narrower_when_errors_are_shared() -> None:
 
 
 def test_ratio_is_of_medians_when_one_process_is_an_outlier() -> None:
-    found = _ratio(np.array([1.0, 1.0, 1.0, 1.0, 9.0]), np.array([4.0, 4.0, 4.0, 4.0, 4.0]))
+    found = trust.ratio(np.array([1.0, 1.0, 1.0, 1.0, 9.0]), np.array([4.0, 4.0, 4.0, 4.0, 4.0]))
     assert found["median_ratio"] == 0.25
     assert found["interval"][0] == 0.25
 

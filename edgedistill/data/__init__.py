@@ -1,7 +1,7 @@
 """Rows from any file a person has: located, read as a stream, checked, and refused with the line when they are not sound."""
 
 from edgedistill.data._guess import Guess, guess
-from edgedistill.data._images import check_image, checked_images, load_image
+from edgedistill.data._images import check_image, checked_images, load_image, named_digest
 from edgedistill.data._locate import MissingPackageError, digest, locate
 from edgedistill.data._made import made
 from edgedistill.data._read import columns, extension_of, extensions, read
@@ -23,6 +23,7 @@ __all__ = [
     "load_image",
     "locate",
     "made",
+    "named_digest",
     "read",
     "rows",
     "unlabelled",

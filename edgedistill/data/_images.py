@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+from edgedistill.data import idx
 from edgedistill.data._faults import Faults
-from edgedistill.data._read import reader
+from edgedistill.data._read import read, reader
 from edgedistill.data._record import Record, heavy, shown
 from edgedistill.data._rows import rows
 from edgedistill.errors import DataError, Fault, nearest
@@ -62,6 +65,21 @@ def load_image(record: Record, column: str, folder: Path) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise DataError([Fault(place, f"{name}: {what}", f"images are looked for from {shown(folder)}")]) from error
+
+
+def named_digest(located: Path | str, spec: Data | Transfer, column: str) -> str:
+    """sha256 of the images that a file's rows name by their own files, in order; empty where the file or folder holds them itself.
+
+    Images that are missing are told when the rows are read.
+    """
+    if isinstance(located, str) or located.is_dir() or idx.recognises(located):
+        return ""
+    whole = hashlib.sha256()
+    for record in read(located, split=spec.split, columns=getattr(spec, "columns", ())):
+        if not record.blobs.get(column):
+            with suppress(DataError):
+                whole.update(hashlib.sha256(load_image(record, column, base(located))).digest())
+    return whole.hexdigest()
 
 
 def check_image(content: bytes) -> str | None:

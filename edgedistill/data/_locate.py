@@ -51,7 +51,7 @@ def locate(source: str, base: Path) -> Path | str:
 def digest(located: Path | str, kind: Literal["dataset", "model"] = "dataset") -> str:
     """What identifies the content: sha256 of a file's bytes, or of a folder's paths and bytes; the commit of a hub source of this kind.
 
-    Of images in IDX, the labels beside them are part. Images that rows name by file are not: they are other files.
+    Of images in IDX, the labels beside them are part. Images that rows name by file are not: `named_digest` has those.
     """
     if isinstance(located, str):
         return _commit(located, kind)

@@ -8,6 +8,7 @@ A job is a JSON document, the same for every agent (`measure/agent.py`, `measure
 
     model         the ONNX file on this machine; the device carries it over
     feeds         a list of rows, each {input: {"dtype": …, "values": nested list or array}}
+    timed         rows that are timed in place of the feeds: a batch, a stated shape; the feeds are still checked
     provider, options, threads      how the session is opened; options are the provider's own
     min_runs, min_s                 at least so many samples and so many seconds; both 0: no timing
     picks, golden, tolerance        what the first output of every feed should be, and where (`agent.picked`); absent: nothing is checked
@@ -30,8 +31,11 @@ from edgedistill import plugins
 class Ended:
     """What a job came to: the agent's result with its `status`, and the answer to every feed where the job asked for them.
 
-    `status` is ok; wrong (the golden answers are not met, so no time counts); crashed or timeout with a `detail`. Keys of a result that is
-    ok or wrong: worst_difference, import_ms, load_ms, first_ms, warmups_ms, samples_ms, baseline_mib, peak_mib, onnxruntime, providers.
+    `status` is ok; wrong (the golden answers are not met, so no time counts); fell_back (the provider did not load, another did the work);
+    crashed or timeout with a `detail`. Keys of a result that is none of the last two: worst_difference, import_ms, load_ms, first_ms,
+    warmups_ms, samples_ms, resident_mib (at the start of the samples and after each quarter of them), before and after (what can be read of the
+    machine's state right before the samples and after them; a reading that is not there is absent), probe_before_ms and probe_after_ms (the same
+    arithmetic again and again), baseline_mib, peak_mib, onnxruntime, providers. Where nothing is timed, what belongs to the samples is empty.
     """
 
     result: dict[str, Any]

@@ -24,7 +24,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from edgedistill.cache import digest_file
-from edgedistill.devices import Ended, _runner, _system, _toolchain
+from edgedistill.devices import Ended, _child, _runner, _system, _toolchain
 from edgedistill.devices._shell import NO_ROOM, READY, SHORT_S, Shell
 from edgedistill.errors import DeviceError
 
@@ -90,7 +90,7 @@ class Remote:
         """
         model = Path(job["model"]).resolve()
         if not model.is_file():
-            return _runner.crashed(2, f"{model} is not there")
+            return _child.crashed(2, f"{model} is not there")
         with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder, self._turn(deadline_s):
             job_file = Path(folder) / "job"
             warm = _runner.Warm() if job["min_runs"] or job["min_s"] else _runner.NOT
@@ -151,11 +151,11 @@ class Remote:
         most = math.ceil(deadline_s)
         said = self.shell.run(RUN, place, str(most), *command, deadline_s=most + GRACE_S)
         if said.code == LATE:
-            return _runner.late(deadline_s)
+            return _child.late(deadline_s)
         if any(words in said.err for words in NO_ROOM):
             raise self.shell.refusal(said.err)
         if said.code:
-            return _runner.crashed(said.code, said.err)
+            return _runner.blamed(_child.crashed(128 - said.code if said.code > 128 else said.code, said.err))  # a shell adds 128 to a signal
         digests = dict(line.split()[::-1] for line in said.out.decode().splitlines())
         result = json.loads(self._pull(place, "result.json", digests))
         return Ended(result=result, answers=_runner.unpacked(self._pull(place, "answers", digests)) if "answers" in command else [])

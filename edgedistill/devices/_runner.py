@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.devices import Ended
+from edgedistill.devices import Ended, _child
 from edgedistill.errors import DeviceError
 from edgedistill.runtime import TELEMETRY_OFF
 
 PROVIDER = "CPUExecutionProvider"
 NO_LIMIT = float("inf")
+REFUSED = 7  # the runner's exit code where the library cannot be used
 TYPES = {  # ONNX's numbers
     "float32": 1,
     "uint8": 2,
@@ -64,7 +64,10 @@ class Place:
 
 
 def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Warm, marked: bool = False) -> Ended:
-    """Run a job in a fresh process. A crash or a missed deadline is a result with that status, not an exception."""
+    """Run a job in a fresh process. A crash or a missed deadline is a result with that status, not an exception.
+
+    Raises DeviceError when ONNX Runtime's library cannot be used there: of another machine, too old, or none.
+    """
     answers = job.get("answers", False)
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
         job_file, result_file, answers_file = (Path(folder) / name for name in ("job", "result.json", "answers"))
@@ -72,27 +75,18 @@ def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Wa
         command = [*place.before, str(place.runner), str(place.library), str(job_file), str(result_file)]
         if answers:
             command.append(str(answers_file))
-        try:
-            ended = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=deadline_s, check=False, env={**os.environ, **TELEMETRY_OFF}
-            )
-        except subprocess.TimeoutExpired:
-            return late(deadline_s)
-        if ended.returncode:
-            return crashed(ended.returncode, ended.stderr)
+        failed = _child.run(command, deadline_s, env={**os.environ, **TELEMETRY_OFF})
+        if failed is not None:
+            return blamed(failed)
         result = json.loads(result_file.read_text(encoding="utf-8"))
         return Ended(result=result, answers=unpacked(answers_file.read_bytes()) if answers else [])
 
 
-def late(deadline_s: float) -> Ended:
-    """A process that had no result by its deadline."""
-    return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
-
-
-def crashed(code: int, said: str) -> Ended:
-    """A process that ended otherwise than with a result, and the last line that it said."""
-    last = (said.strip().splitlines() or ["no output"])[-1]
-    return Ended(result={"status": "crashed", "detail": f"exit {code}: {last}"})
+def blamed(failed: Ended) -> Ended:
+    """A failed process. Raises DeviceError where the runner refused its library."""
+    if failed.result.get("exit") == REFUSED:
+        raise DeviceError(failed.result["detail"].partition("runner: ")[2], hint="ONNX Runtime 1.21 or later, built for this machine, is needed")
+    return failed
 
 
 def packed(job: Mapping[str, Any], *, model: str, warm: Warm, marked: bool) -> bytes:
@@ -101,10 +95,8 @@ def packed(job: Mapping[str, Any], *, model: str, warm: Warm, marked: bool) -> b
         raise DeviceError(f"the runner has no {job['provider']}", hint=f"it has: {PROVIDER}")
     head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
     head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))
-    feeds = [struct.pack("<I", len(job["feeds"])), *(_feed(one) for one in job["feeds"])]
-    golden = job.get("golden")
-    checks = [_check(picks, wanted) for picks, wanted in zip(job["picks"], golden, strict=True)] if golden else []
-    return b"".join([*head, *feeds, struct.pack("<I", bool(checks)), *checks])
+    checks = _checks(job)
+    return b"".join([*head, *_feeds(job["feeds"]), struct.pack("<I", bool(checks)), *checks, *_feeds(job.get("timed", ()))])
 
 
 def unpacked(document: bytes) -> list[NDArray[Any]]:
@@ -129,6 +121,10 @@ def _dims(shape: Sequence[int]) -> bytes:
     return struct.pack(f"<I{len(shape)}q", len(shape), *shape)
 
 
+def _feeds(feeds: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    return [struct.pack("<I", len(feeds)), *(_feed(one) for one in feeds)]
+
+
 def _feed(feed: Mapping[str, Any]) -> bytes:
     parts = [struct.pack("<I", len(feed))]
     for name, tensor in feed.items():
@@ -137,9 +133,27 @@ def _feed(feed: Mapping[str, Any]) -> bytes:
     return b"".join(parts)
 
 
-def _check(picks: Mapping[str, Any], wanted: Any) -> bytes:
-    """The golden answers of a feed, and where in the raw answer they are: `row` and `at`, or `row`, `at` and `side`."""
+def _checks(job: Mapping[str, Any]) -> list[bytes]:
+    """For each feed the golden answers: of the first output where some of it counts, or of every output of a foreign model."""
+    if "tensors" in job:
+        return [_whole(job["outputs"], wanted, job["scales"]) for wanted in job["tensors"]]
+    return [_picked(picks, wanted) for picks, wanted in zip(job["picks"], job["golden"], strict=True)] if job.get("golden") else []
+
+
+def _whole(outputs: Sequence[str], wanted: Sequence[Any], scales: Sequence[float]) -> bytes:
+    parts = [struct.pack("<I", len(outputs))]
+    for name, values, scale in zip(outputs, wanted, scales, strict=True):
+        parts += [_text(name), struct.pack("<IdI", 1, scale, 0), _values(values)]
+    return b"".join(parts)
+
+
+def _picked(picks: Mapping[str, Any], wanted: Any) -> bytes:
+    """Where in the raw answer the golden ones are: `row` and `at`, or `row`, `at` and `side`."""
     axes = [np.asarray(picks[name], np.int64) for name in ("row", "at", "side") if name in picks]
-    values = np.array(wanted, np.float64)
     where = _dims(axes[0].shape) + b"".join(axis.tobytes() for axis in axes) if axes else b""
-    return struct.pack("<I", len(axes)) + where + _dims(values.shape) + values.tobytes()
+    return struct.pack("<I", 1) + _text("") + struct.pack("<IdI", 0, 1.0, len(axes)) + where + _values(wanted)
+
+
+def _values(wanted: Any) -> bytes:
+    values = np.array(wanted, np.float64)
+    return _dims(values.shape) + values.tobytes()

@@ -21,7 +21,7 @@ from edgedistill.errors import DeviceError
 from edgedistill.plugins import PACKAGE
 
 SOURCES = PACKAGE / "measure"
-RUNNER = ("runner.c", "answers.h", "job.h", "ort.h")
+RUNNER = ("runner.c", "answers.h", "job.h", "ort.h", "state.h")
 COUNTER = ("insn.c",)
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
 COMPILERS: Mapping[str, Sequence[Sequence[str]]] = {  # the first that is here is taken

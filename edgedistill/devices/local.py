@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.devices import Ended
+from edgedistill.devices import Ended, _child
 from edgedistill.errors import ConfigError
 from edgedistill.plugins import PACKAGE
 
 AGENT = PACKAGE / "measure" / "agent.py"
+STATE = ("load_1min", "governor", "mhz", "celsius")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,9 @@ class Local:
             job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
             job_file.write_text(json.dumps(job, default=_listed), encoding="utf-8")
             command = [sys.executable, "-I", str(AGENT), str(job_file), str(result_file)]
-            try:
-                ended = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)
-            except subprocess.TimeoutExpired:
-                return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
-            if ended.returncode:
-                last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
-                return Ended(result={"status": "crashed", "detail": f"exit {ended.returncode}: {last}"})
+            failed = _child.run(command, deadline_s)
+            if failed is not None:
+                return failed
             result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
             answers = [np.array(one["values"], one["dtype"]) for one in result.pop("answers", [])]
             return Ended(result=result, answers=answers)
@@ -60,8 +57,10 @@ class Local:
         }
 
     def conditions(self) -> dict[str, Any]:
-        """How busy it is now."""
-        return {"load_1min": round(os.getloadavg()[0], 2)}
+        """What the agent can read of this machine now, but the counters: they mean something only between two readings."""
+        told = subprocess.run([sys.executable, "-I", str(AGENT), "/"], capture_output=True, text=True, check=True).stdout
+        now = {name: value for name, value in json.loads(told).items() if name in STATE}
+        return {"load_1min": round(os.getloadavg()[0], 2), **now}
 
     def close(self) -> None:
         """Every job cleans up after itself."""

@@ -163,7 +163,7 @@ def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: 
     """The report's page. It is measured once for each bundle: measurements are of this machine and do not go into a key."""
     from edgedistill.bundle.reader import open_bundle
     from edgedistill.measure.report import make_report
-    from edgedistill.measure.run import measure
+    from edgedistill.measure.run import Plan, failure, measure
 
     folder = store_dir / "reports" / done.bundle.name
     page, bench, digest = folder / "report.html", folder / "bench.json", digest_file(done.bundle / "manifest.json")
@@ -174,7 +174,10 @@ def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: 
     bundle, progress = open_bundle(done.bundle), Progress(tell, "bench")
     if measured and _measured(bench) != digest:
         progress.begin()
-        write_json(bench, measure(bundle, store_dir, device="local", mode="smoke", threads=1, progress=progress))
+        document = measure(bundle, store_dir, Plan(mode="smoke"), progress, rows=0)
+        if failed := failure(document):
+            raise failed
+        write_json(bench, document)
         progress.end(str(page))
     steps = [{"stage": one.stage, "cached": one.cached, "seconds": one.receipt["seconds"]} for one in done.artifacts]
     whole = make_report(bundle, _read(bench) if shown["measured"] else None, steps, table)

@@ -1,18 +1,17 @@
-"""eval, predict, bench, report, verify: what is done with a bundle. None of it needs torch."""
+"""eval, predict, report, verify: what is done with a bundle. None of it needs torch."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgedistill import plugins
 from edgedistill.bundle import reader
-from edgedistill.cache import write_json
-from edgedistill.errors import ConfigError, DataError, nearest
+from edgedistill.errors import ConfigError, DataError
 from edgedistill.faces import print_json
+from edgedistill.faces.bench import folder
 from edgedistill.progress import Progress, drawn
 from edgedistill.spec import Data
 
@@ -67,38 +66,6 @@ def lines(stream: BinaryIO) -> list[str]:
     return found
 
 
-def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, store: Path, *, as_json: bool) -> None:
-    """Measure and print a table; with `out`, also write the document and the report. An emulated device has counts and no time."""
-    if device.partition(":")[0] == "qemu":
-        _emulate(path, device, out, as_json=as_json)
-        return
-    from edgedistill.measure.run import MODES, measure
-
-    if mode not in MODES:
-        raise ConfigError(f"unknown mode '{mode}'", hint=nearest(mode, MODES))
-    bundle = _open(path)
-    if out is not None:
-        _folder(out)  # before the minutes of measuring
-    with drawn() as tell:
-        document = measure(bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"))
-    if out is not None:
-        write_json(out / "bench.json", document)
-        (out / "report.md").write_text(_render(bundle, document, "md"), encoding="utf-8")
-        (out / "report.html").write_text(_render(bundle, document, "html"), encoding="utf-8")
-    if as_json:
-        print_json(document)
-    else:
-        _print_table(bundle, document)
-
-
-def _emulate(path: Path, device: str, out: Path | None, *, as_json: bool) -> None:
-    from edgedistill.measure.emulate import show
-
-    if out is not None:
-        raise ConfigError(f"--out {out}: there is no report of an emulated device", hint="print its document with --json")
-    show(_existing(path), [device], as_json=as_json)
-
-
 def report(result: Path, form: str, out: Path | None) -> None:
     """Render a report of a bundle's folder or of a bench document."""
     document, bundle = None, result
@@ -113,7 +80,7 @@ def report(result: Path, form: str, out: Path | None) -> None:
     if out is None:
         print(text)
     else:
-        _folder(out.parent)
+        folder(out.parent)
         try:
             out.write_text(text, encoding="utf-8")
         except OSError as error:
@@ -129,13 +96,6 @@ def verify(path: Path, *, as_json: bool) -> None:
         return
     for sentence in sentences:
         print(f"ok: {sentence}")
-
-
-def _folder(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {place}: cannot be made a folder: {error.strerror}") from error
 
 
 def _existing(path: Path) -> Path:
@@ -168,22 +128,4 @@ def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str
     return text
 
 
-def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
-    manifest, baseline = bundle.manifest, bundle.baseline
-    print(
-        f"{'':10}{'MB':>8}{manifest['metric']:>10}{'agrees':>9}{'median ms':>11}{f'÷ {baseline}':>11}{'load ms':>9}{'first ms':>10}{'peak MiB':>10}"
-    )
-    values = {(one["subject"], one["metric"]): statistics.median(one["samples"]) for one in document["measurements"]}
-    for name in dict.fromkeys(one["subject"] for one in document["measurements"]):
-        ratio = document["ratios"].get(name)
-        share = f"{ratio['median_ratio']:.3f}" if ratio else "1" if name == baseline else "n/a"
-        row = f"{name:10}{manifest['bytes'][name] / 1e6:8.2f}{manifest['scores'][name]:10.4f}{manifest['agreement'][name]:9.4f}"
-        print(
-            row
-            + f"{values[name, 'latency_ms']:11.3f}{share:>11}"
-            + "".join(f"{values[name, metric]:{width}.1f}" for metric, width in COLUMNS.items())
-        )
-
-
-BENCH_KEYS = {"bundle", "environment", "measurements", "ratios", "absent", "threads"}
-COLUMNS = {"load_ms": 9, "first_ms": 10, "peak_mib": 10}
+BENCH_KEYS = {"bundle", "baseline", "devices", "subjects", "measurements", "absent"}

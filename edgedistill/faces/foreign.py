@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import config, profiles
-from edgedistill.errors import ConfigError, Fault
-from edgedistill.faces import print_json
+from edgedistill.faces import print_json, sizes
 from edgedistill.foreign.run import Asked
 from edgedistill.foreign.run import quantize as make
 from edgedistill.progress import drawn
@@ -26,7 +25,7 @@ def quantize(
         calibration=calibration,
         scheme=scheme,
         rows=rows,
-        shapes=_shapes(shapes),
+        shapes=sizes(shapes),
         store=store,
     )
     loud = profiles.warning(asked.target)
@@ -39,22 +38,6 @@ def quantize(
         print_json(document)
     else:
         print(document["bundle"])
-
-
-def _shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """`name=1,3,224,224`, by name. Raises ConfigError naming each that is not so."""
-    found, faults = {}, []
-    for text in given:
-        name, _, sizes = text.rpartition("=")
-        try:
-            found[name] = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            name = ""
-        if not name:
-            faults.append(Fault(f"--shape {text}", "expected NAME=SIZE,SIZE,…", "like --shape input=1,3,224,224"))
-    if faults:
-        raise ConfigError(faults)
-    return found
 
 
 def _tell_table(document: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgedistill.formats._statistics import RUNS_NEEDED, median_latency_ms, ratio_to_baseline, subject
+from edgedistill.formats._statistics import RUNS_NEEDED, find, median_latency_ms, ratio_to_baseline, subject
 from edgedistill.formats._text import NOT_MEASURED, interval, megabytes, percent, quantity, significant
 from edgedistill.spec import Report
 
@@ -53,7 +53,8 @@ def _kept(report: Report) -> str:
 
 def _where(report: Report) -> str:
     """The machine that the times are of: a reader of an ARM target must not take an x86 time for its own."""
-    arch = report.environment.get("arch")
+    latency = find(report, "bundle", "latency_ms")
+    arch = latency.conditions.get("arch") if latency else None
     return f" (measured on {arch})" if arch else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from edgedistill.formats._text import (
     percent,
     percentile_cell,
     plain_number,
+    quantity,
     range_cell,
     score,
     score_interval,
@@ -150,6 +151,41 @@ def targets(report: Report) -> Table:
         empty="Built for this device alone.",
         note="The score is on the test split, the agreement on the rows that the schemes were judged by.",
     )
+
+
+def devices(report: Report) -> Table:
+    """Each model on each device that it was benched on."""
+    rows = tuple(
+        (
+            one["device"],
+            one["subject"],
+            one["status"],
+            _known(one, "score_there", lambda value: score(value, report.metric)),
+            _known(one, "agreement_with_here", percent),
+            _known(one, "latency_ms", lambda value: quantity(value, "latency_ms")),
+            _known(one, "latency_ratio", times),
+            _known(one, "peak_mib", lambda value: quantity(value, "peak_mib")),
+            _known(one, "instructions", lambda value: f"{value / 1e6:,.1f} million"),
+            _known(one, "instruction_ratio", times),
+            one["detail"],
+        )
+        for one in report.devices
+    )
+    return Table(
+        title="On each device",
+        align="lllrrrrrrrl",
+        columns=(
+            *("device", "model", "status", f"{report.metric} there", "agrees with this machine", "median latency", f"÷ {report.baseline}"),
+            *("peak memory", "instructions", f"instructions ÷ {report.baseline}", "detail"),
+        ),
+        rows=rows,
+        empty="Benched on no device.",
+        note="“There” is on test rows that the device itself answered. Instructions are emulated: a count is not a time.",
+    )
+
+
+def _known(row: Mapping[str, Any], name: str, told: Callable[[Any], str]) -> str:
+    return told(row[name]) if row.get(name) is not None else NOT_MEASURED
 
 
 def graph(report: Report) -> Table:

@@ -10,6 +10,7 @@ from edgedistill.formats import _summary, _tables
 from edgedistill.spec import Report
 
 TABLES = (
+    _tables.devices,
     _tables.measurements,
     _tables.candidates,
     _tables.targets,

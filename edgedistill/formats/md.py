@@ -19,6 +19,7 @@ def render(report: Report) -> str:
         _literal(f"{report.name} for {report.target} · {report.task} · bundle {report.bundle} · {report.created}"),
         _tiles(report),
         _section(_tables.subjects(report)),
+        _section(_tables.devices(report)),
         _folded(_tables.measurements(report)),
         _section(_tables.candidates(report)),
         _section(_tables.targets(report)),

@@ -1,6 +1,7 @@
 """What runs on the device: load one model in a fresh process, check its answers, time it, and write raw numbers.
 
     python agent.py JOB.json RESULT.json
+    python agent.py ROOT                    print what can be read of the machine whose files lie under ROOT: / for this one
 
 It imports nothing of edgedistill, so it can be sent to any machine that has numpy and onnxruntime.
 """
@@ -9,10 +10,24 @@ import json
 import os
 import sys
 import time
+from array import array
+from glob import glob
 from typing import Any
 
 WARM_CHANGE = 0.02  # warm when two passes over the rows have medians this close
 WARM_MIN_S, WARM_MAX_S, WARM_MAX_PASSES = 0.3, 20.0, 50
+PROBES, PROBE_LOOPS = 32, 10_000  # 32 times about half a millisecond
+QUARTERS = 4  # after each of them the resident memory is read
+CPU = "sys/devices/system/cpu/cpu*/"
+READINGS = (  # name, where, what becomes of the numbers that are found, its unit
+    ("mhz", CPU + "cpufreq/scaling_cur_freq", lambda found: sum(found) / len(found), 1e3),
+    ("celsius", "sys/class/thermal/thermal_zone*/temp", max, 1e3),
+    ("throttles", CPU + "thermal_throttle/core_throttle_count", sum, 1),
+    ("energy_uj", "sys/class/powercap/intel-rapl:0/energy_uj", max, 1),
+    ("energy_wrap_uj", "sys/class/powercap/intel-rapl:0/max_energy_range_uj", max, 1),
+    ("battery_uah", "sys/class/power_supply/battery/charge_counter", max, 1),
+    ("battery_uv", "sys/class/power_supply/battery/voltage_now", max, 1),
+)
 
 
 def main(job_file: str, result_file: str) -> None:
@@ -25,7 +40,10 @@ def main(job_file: str, result_file: str) -> None:
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Import, load, first answer, golden check, warm-up, steady samples, peak memory — apart."""
+    """Import, load, first answer, golden check, warm-up, steady samples, peak memory — apart.
+
+    Right before the steady samples and right after them: a probe of the machine's speed, and what can be read of its state.
+    """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     started = time.perf_counter()
     import numpy as np
@@ -39,27 +57,42 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     load_ms = (time.perf_counter() - started) * 1e3
     names = {entry.name for entry in session.get_inputs()}
     feeds = [feed(np, one, names) for one in job["feeds"]]
+    timed_feeds = [feed(np, one, names) for one in job.get("timed") or []] or feeds
     started = time.perf_counter()
-    session.run(None, feeds[0])
+    session.run(None, timed_feeds[0])
     first_ms = (time.perf_counter() - started) * 1e3
     wrong = worst_difference(np, session, job, feeds)
-    warmups = warm_up(session, feeds, job)
-    samples = steady(session, feeds, job)
+    warmups = warm_up(session, timed_feeds, job)
+    probe_before, state_before = probe(job), state(job)
+    samples, resident = steady(session, timed_feeds, job)
+    state_after, probe_after = state(job), probe(job)
     answers = {"answers": [kept(session.run(None, one)[0]) for one in feeds]} if job.get("answers") else {}
     return {
         **answers,
-        "status": "wrong" if wrong > job.get("tolerance", float("inf")) else "ok",
+        "status": status(job, wrong, session.get_providers()),
         "worst_difference": wrong,
         "import_ms": import_ms,
         "load_ms": load_ms,
         "first_ms": first_ms,
         "warmups_ms": warmups,
         "samples_ms": samples,
+        "resident_mib": resident,
+        "before": state_before,
+        "after": state_after,
+        "probe_before_ms": probe_before,
+        "probe_after_ms": probe_after,
         "baseline_mib": before,
         "peak_mib": resident_mib("VmHWM") - before,
         "onnxruntime": ort.__version__,
         "providers": session.get_providers(),
     }
+
+
+def status(job: dict[str, Any], wrong: float, providers: list[str]) -> str:
+    """What the answers and the providers of a session come to: another provider's time is not the asked one's, a wrong answer's is none."""
+    if job["provider"] not in providers:
+        return "fell_back"
+    return "wrong" if wrong > job.get("tolerance", float("inf")) else "ok"
 
 
 def open_session(ort: Any, job: dict[str, Any]) -> Any:
@@ -121,7 +154,7 @@ def warm_up(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> l
     samples: list[float] = []
     windows: list[float] = []
     started = time.perf_counter()
-    while (job["min_runs"] or job["min_s"]) and len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < WARM_MAX_S:
+    while is_timed(job) and len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < WARM_MAX_S:
         window = [timed(session, one) for one in feeds]
         samples += window
         windows.append(sorted(window)[len(window) // 2])
@@ -131,15 +164,30 @@ def warm_up(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> l
     return samples
 
 
-def steady(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> list[float]:
-    """Samples in ms: at least `min_runs` of them and at least `min_s` seconds inside them, whole passes over the rows."""
-    samples: list[float] = []
-    spent_ms = 0.0
-    while len(samples) < job["min_runs"] or spent_ms < job["min_s"] * 1e3:
-        window = [timed(session, one) for one in feeds]
-        samples += window
-        spent_ms += sum(window)
-    return samples
+def is_timed(job: dict[str, Any]) -> bool:
+    """Whether anything is to be timed."""
+    return bool(job["min_runs"] or job["min_s"])
+
+
+def steady(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Samples in ms, whole passes over the rows, until `way` is gone; and the resident memory in MiB at the start and after each quarter."""
+    samples = array("d")  # a model of microseconds has millions; a list of floats would look like a leak
+    resident = [resident_mib("VmRSS")] if is_timed(job) else []
+    spent_ms = gone = 0.0
+    while gone < 1 and resident:
+        for one in feeds:
+            samples.append(timed(session, one))
+            spent_ms += samples[-1]
+        gone = way(job, len(samples), spent_ms)
+        while len(resident) <= min(gone, 1) * QUARTERS:
+            resident.append(resident_mib("VmRSS"))
+    return samples.tolist(), resident
+
+
+def way(job: dict[str, Any], runs: int, spent_ms: float) -> float:
+    """The share of the way: 1 at `min_runs` samples and `min_s` seconds inside them, whichever comes last."""
+    asked = ((runs, job["min_runs"]), (spent_ms / 1e3, job["min_s"]))
+    return min(float(have / wanted) for have, wanted in asked if wanted)
 
 
 def timed(session: Any, one: dict[str, Any]) -> float:
@@ -147,6 +195,63 @@ def timed(session: Any, one: dict[str, Any]) -> float:
     started = time.perf_counter()
     session.run(None, one)
     return (time.perf_counter() - started) * 1e3
+
+
+def probe(job: dict[str, Any]) -> list[float]:
+    """The time in ms of the same arithmetic, again and again: only the machine can change it. Nothing where nothing is timed."""
+    return [probed() for _ in range(PROBES)] if is_timed(job) else []
+
+
+def probed() -> float:
+    """A fixed chain of multiplications and additions, in ms."""
+    started = time.perf_counter()
+    value = 1
+    for _ in range(PROBE_LOOPS):
+        value = (value * 1664525 + 1013904223) & 0xFFFFFFFF
+    return (time.perf_counter() - started) * 1e3
+
+
+def state(job: dict[str, Any]) -> dict[str, Any]:
+    """The readings of this machine. None where nothing is timed."""
+    return reading("/") if is_timed(job) else {}
+
+
+def reading(root: str) -> dict[str, Any]:
+    """The machine's state; what cannot be read is absent.
+
+    load_1min; governor of the first CPU; mhz, the CPUs' mean; celsius, the hottest zone; throttles, ticks (all, waiting for disks, stolen by
+    the host), energy and charge as counters since the start; cpu_s, the CPU time of this process, and preempted, how often it was put off a
+    CPU against its will.
+    """
+    found: dict[str, Any] = {}
+    for load in words(root, "proc/loadavg"):
+        found["load_1min"] = float(load[0])
+    for governor in words(root, CPU + "cpufreq/scaling_governor")[:1]:
+        found["governor"] = governor[0]
+    for name, pattern, fold, unit in READINGS:
+        if numbers := [float(one[0]) for one in words(root, pattern)]:
+            found[name] = fold(numbers) / unit
+    for line in words(root, "proc/stat"):
+        ticks = [float(one) for one in line[1:9]]  # user nice system idle iowait irq softirq steal; what follows is in them
+        found |= {"ticks": sum(ticks), "ticks_iowait": ticks[4], "ticks_steal": ticks[7]}
+    found["cpu_s"] = time.process_time()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return found
+    return {**found, "preempted": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw}
+
+
+def words(root: str, pattern: str) -> list[list[str]]:
+    """The words of the first line of every file that there is; a sensor that is asleep gives none."""
+    lines = []
+    for place in sorted(glob(os.path.join(root, pattern))):
+        try:
+            with open(place, encoding="ascii") as file:
+                lines.append(file.readline().split())
+        except OSError:
+            continue
+    return [line for line in lines if line]
 
 
 def resident_mib(field: str) -> float:
@@ -172,4 +277,7 @@ def reset_peak() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    if len(sys.argv) == 2:
+        print(json.dumps(reading(sys.argv[1])))
+    else:
+        main(sys.argv[1], sys.argv[2])

@@ -1,4 +1,4 @@
-/* The job: what to load, what to feed it, and the golden answers. */
+/* The job: what to load, what to feed it, the golden answers, and what is timed. */
 #include "ort.h"
 
 typedef struct {
@@ -7,17 +7,26 @@ typedef struct {
     Value *values[MAX_NAMES];
 } Feed;
 typedef struct {
-    uint32_t axes;
+    uint32_t output, exact, axes;
+    double scale;
     Dims picked, wanted;
     int64_t *index;
     double *values;
 } Check;
 typedef struct {
+    uint32_t count;
+    Check *answers;
+} Checks; /* of one feed */
+typedef struct {
+    uint32_t count;
+    Feed *rows;
+} Feeds;
+typedef struct {
     char *model;
-    uint32_t threads, marked, min_runs, warm_max_passes, feed_count, checked;
+    uint32_t threads, marked, min_runs, warm_max_passes, checked;
     double tolerance, min_s, warm_max_s, warm_min_s, warm_change;
-    Feed *feeds;
-    Check *checks;
+    Feeds feeds, timed;
+    Checks *checks;
 } Job;
 
 static unsigned char *cursor, *end;
@@ -87,8 +96,20 @@ static Feed take_feed(void) {
     return feed;
 }
 
+/* The number of an output; an empty name is the first. */
+static uint32_t take_output(void) {
+    char *name = take_str();
+    uint32_t output = 0;
+    while (*name && output < output_count && strcmp(outputs[output], name)) output++;
+    if (output == output_count) die(name, "is no output of the model");
+    return output;
+}
+
 static Check take_check(void) {
-    Check check = {.axes = take_u32()};
+    Check check = {.output = take_output()};
+    check.exact = take_u32();
+    check.scale = take_f64();
+    check.axes = take_u32();
     if (check.axes > 3) die("job", "answers picked along more than three axes");
     if (check.axes) {
         check.picked = take_dims();
@@ -128,12 +149,27 @@ static Job take_head(void) {
     return job;
 }
 
-static void take_feeds(Job *job) {
-    job->feed_count = take_u32();
-    if (!job->feed_count) die("job", "no feeds");
-    job->feeds = room(job->feed_count * sizeof(Feed));
-    for (uint32_t i = 0; i < job->feed_count; i++) job->feeds[i] = take_feed();
+static Feeds take_feeds(void) {
+    Feeds feeds = {.count = take_u32()};
+    feeds.rows = room(feeds.count * sizeof(Feed));
+    for (uint32_t i = 0; i < feeds.count; i++) feeds.rows[i] = take_feed();
+    return feeds;
+}
+
+static Checks take_checks(void) {
+    Checks checks = {.count = take_u32()};
+    checks.answers = room(checks.count * sizeof(Check));
+    for (uint32_t i = 0; i < checks.count; i++) checks.answers[i] = take_check();
+    return checks;
+}
+
+/* What needs a session: the names of its inputs and outputs. */
+static void take_rows(Job *job) {
+    job->feeds = take_feeds();
+    if (!job->feeds.count) die("job", "no feeds");
     job->checked = take_u32();
-    job->checks = room(job->feed_count * sizeof(Check));
-    for (uint32_t i = 0; job->checked && i < job->feed_count; i++) job->checks[i] = take_check();
+    job->checks = room(job->feeds.count * sizeof(Checks));
+    for (uint32_t i = 0; job->checked && i < job->feeds.count; i++) job->checks[i] = take_checks();
+    job->timed = take_feeds();
+    if (!job->timed.count) job->timed = job->feeds;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { REFUSED = 7 };
 enum { API = 21, QUIET = 3, ARENA = 1, DEFAULT_MEMORY = 0, MAX_RANK = 16, MAX_NAMES = 64 };
 enum { F32 = 1, U8 = 2, I8 = 3, U16 = 4, I16 = 5, I32 = 6, I64 = 7, BOOL = 9, F16 = 10, F64 = 11, U32 = 12, U64 = 13 };
 
@@ -84,6 +85,12 @@ static void die(const char *what, const char *why) {
     exit(2);
 }
 
+/* The library cannot be used here: another exit code, because it is the device that lacks something, not the model. */
+static void refuse(const char *what, const char *why) {
+    fprintf(stderr, "runner: %s: %s\n", what, why);
+    exit(REFUSED);
+}
+
 static void ok(Status *status, const char *what) {
     if (status) die(what, api->GetErrorMessage(status));
 }
@@ -97,11 +104,15 @@ static void *room(size_t size) {
 static const char *load_runtime(const char *library, Env **env) {
     setenv("ORT_DISABLE_TELEMETRY", "1", 1); /* official builds report home by default */
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    if (!handle) die("dlopen", dlerror());
+    if (!handle) refuse("dlopen", dlerror());
     const Base *(*get_base)(void);
     *(void **)&get_base = dlsym(handle, "OrtGetApiBase");
-    if (!get_base) die(library, "is not ONNX Runtime");
-    if (!(api = get_base()->GetApi(API))) die(library, "is older than ONNX Runtime 1.21");
+    if (!get_base) refuse(library, "is not ONNX Runtime");
+    if (!(api = get_base()->GetApi(API))) {
+        char told[128];
+        snprintf(told, sizeof told, "is ONNX Runtime %.32s, whose API version is too old: %d is needed, of 1.%d", get_base()->GetVersionString(), API, API);
+        refuse(library, told);
+    }
     ok(api->CreateEnv(QUIET, "edgedistill", env), "environment");
     return get_base()->GetVersionString();
 }

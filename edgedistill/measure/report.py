@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgedistill.bundle.reader import Bundle
+from edgedistill.measure import table
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
 
 MEASURED_WITH = "CPUExecutionProvider"
@@ -40,10 +41,20 @@ def make_report(
         steps=tuple(steps),
         targets=tuple(targets) if len(targets) > 1 else (),
         graph=history["graph"],
-        environment=(bench or {}).get("environment", {}),
+        environment=_environment(bench),
+        devices=tuple(table.rows(bench)) if bench else (),
         higher_is_better=manifest["higher_is_better"],
         baseline=bundle.baseline,
     )
+
+
+def _environment(bench: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where and under what conditions; of several devices, each by its address."""
+    each = {
+        one["device"]: {name: one.get(name) for name in ("onnxruntime", "facts", "before", "after") if one.get(name)}
+        for one in (bench or {}).get("devices", [])
+    }
+    return next(iter(each.values())) if len(each) == 1 else each
 
 
 def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,17 +105,28 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
     notes += [f"Forbidden on {manifest['target']}: {entry['scheme']} — {entry['why']}." for entry in history["forbidden"]]
     if bench is None:
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
-    where = bench["environment"]
-    if strange := _strange(where, manifest["profile"]):
-        measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {MEASURED_WITH}"
-        notes.append(f"{measured}; they are no evidence about {strange}, where they are unmeasured.")
-    if max(where["load_1min"], where["load_1min_after"] - 1) > 0.75 * where["cores"]:  # the measurement itself is a load of one
-        notes.append(
-            f"Weak: the machine was busy with other work (load {where['load_1min']} on {where['cores']} cores). Measure again when it is idle."
-        )
-    for name, ratio in bench["ratios"].items():
-        low, high = ratio["interval"]
-        spread = f"95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread(s), processes in turns"
-        notes.append(f"Median latency of the {name} ÷ the {bundle.baseline}'s: {ratio['median_ratio']:.3f} ({spread}).")
+    for entry in bench["devices"]:
+        notes += _device_notes(entry, manifest["profile"], bundle.baseline)
     notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]
     return tuple(notes)
+
+
+def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline: str) -> list[str]:
+    if entry["status"] != "ok":
+        return [f"{entry['device']}: {entry['status']}: {entry['detail']}."]
+    where, before, after = entry["facts"], entry["before"], entry["after"]
+    notes = []
+    if where["provenance"] == "measured" and (strange := _strange(where, profile)):
+        measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {MEASURED_WITH}"
+        notes.append(f"{measured}; they are no evidence about {strange}, where they are unmeasured.")
+    if max(before.get("load_1min", 0), after.get("load_1min", 0) - 1) > 0.75 * (where.get("cores") or 1):  # the measurement itself is a load of one
+        busy = f"(load {before['load_1min']} on {where['cores']} cores)"
+        notes.append(f"Weak: {where['device']} was busy with other work {busy}. Measure again when it is idle.")
+    for name, ratio in entry.get("ratios", {}).items():
+        low, high = ratio["interval"]
+        spread = f"{ratio['level']:.0%} interval {low:.3f} to {high:.3f}, {entry['threads']} thread(s), processes in turns"
+        notes.append(f"{where['device']}: median latency of the {name} ÷ the {baseline}'s: {ratio['median_ratio']:.3f} ({spread}).")
+    notes += [f"Weak, {where['device']}, the {name}: {'; '.join(one['why'])}." for name, one in entry.get("trust", {}).items() if one["why"]]
+    for name, share in entry.get("instruction_ratios", {}).items():
+        notes.append(f"{where['device']}, emulated: instructions of the {name} ÷ the {baseline}'s: {share:.3f}. A count is not a time.")
+    return notes

@@ -11,7 +11,7 @@ from typing import Any
 from edgedistill import data, plugins, profiles
 from edgedistill.cache import key_of
 from edgedistill.errors import ConfigError, Fault
-from edgedistill.spec import Loss, Recipe, Round, Step, Target, plain
+from edgedistill.spec import Data, Loss, Recipe, Round, Step, Target, Transfer, plain
 
 EXPORTER = "torchscript"
 
@@ -64,6 +64,16 @@ class _Planner:
         self.digests[role] = data.digest(located, "model" if role in ("teacher", "student", "augmenter") else "dataset")
         pinned = f"{source.partition('@')[0]}@{self.digests[role]}"  # a branch may move between the plan and the walk
         self.places[role] = pinned if isinstance(located, str) else str(located)
+        spec, column = self._rows_of(role), plugins.load("tasks", self.recipe.task).COLUMNS.get("image")
+        if spec and column and (images := data.named_digest(located, spec, spec.image or column)):
+            self.digests[role] += f" {images}"
+
+    def _rows_of(self, role: str) -> Data | Transfer | None:
+        """What says how the rows of a source are read; None where the role is a model's."""
+        kind, _, index = role.partition(" ")
+        if kind == "transfer":
+            return self.recipe.transfers[int(index)]
+        return self.recipe.data if kind in ("data", "test", "validation") else None
 
     def step(self, stage: str, params: Any, needs: Mapping[str, Step], roles: Sequence[str] = (), *, unkeyed: Sequence[str] = ()) -> Step:
         """A step; `roles` are the outside sources that it reads, `unkeyed` those whose content reaches its key through a need."""

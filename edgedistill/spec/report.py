@@ -87,8 +87,8 @@ class Verdict(Noun):
 class Report(Noun):
     """Everything a person or CI wants to know about one bundle on one device.
 
-    `targets` has a row for each device that was built for together with it; `graph` the operators and bytes of fp32's file and of the chosen;
-    `baseline` the subject that the bundle is held against.
+    `targets` has a row for each device that was built for together with it, `devices` one for each model on each device that it was benched on;
+    `graph` the operators and bytes of fp32's file and of the chosen; `baseline` the subject that the bundle is held against.
     """
 
     name: str
@@ -112,3 +112,4 @@ class Report(Noun):
     targets: tuple[Mapping[str, Any], ...] = ()
     graph: Mapping[str, Any] = field(default_factory=dict)
     baseline: str = "teacher"
+    devices: tuple[Mapping[str, Any], ...] = ()

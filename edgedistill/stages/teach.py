@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgedistill.spec import Inputs, Loss, Schedule
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
-VERSION = 3  # 3: every task
+VERSION = 4  # 4: a head of independent classes starts at their shares
 TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
 
 
@@ -110,15 +111,42 @@ def _order(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
     raise ConfigError([Fault("teacher.model", what, "rename the labels in one of them, or add [teach] to fine-tune a fresh head")])
 
 
+def _head(model: Any) -> Any:
+    """The layer that the classes come out of; None where it has another name."""
+    import torch
+
+    return next(
+        (module for name, module in reversed(list(model.named_modules())) if name.startswith("classifier") and isinstance(module, torch.nn.Linear)),
+        None,
+    )
+
+
+def start_at_shares(model: Any, targets: Sequence[Sequence[int]], count: int) -> None:
+    """Give a fresh head the log-odds of each class's share of the rows as its bias, in place; a head that has learned keeps its own.
+
+    From zero, a model of rare classes first learns to say no to all of them, and bends its features to it. Source: Lin et al. 2017,
+    arXiv:1708.02002, section 4.1, with each class's own share.
+    """
+    import torch
+
+    head = _head(model)
+    if head is None or head.bias is None or head.bias.any():
+        return
+    seen = Counter(index for target in targets for index in target)
+    shares = torch.tensor([(seen[index] + 0.5) / (len(targets) + 1) for index in range(count)])  # half a row more on either side: never 0 or 1
+    with torch.no_grad():
+        head.bias.copy_(torch.logit(shares))
+
+
 def _permute_head(model: Any, order: Sequence[int]) -> None:
     import torch
 
-    heads = [module for name, module in model.named_modules() if name.startswith("classifier") and isinstance(module, torch.nn.Linear)]
-    if not heads or heads[-1].out_features != len(order):
+    head = _head(model)
+    if head is None or head.out_features != len(order):
         raise ConfigError([Fault("teacher.model", "its classes are in another order than the data's, and its head is not one that can be reordered")])
     with torch.no_grad():
-        heads[-1].weight.copy_(heads[-1].weight[list(order)].clone())
-        heads[-1].bias.copy_(heads[-1].bias[list(order)].clone())
+        head.weight.copy_(head.weight[list(order)].clone())
+        head.bias.copy_(head.bias[list(order)].clone())
 
 
 def _fine_tune(
@@ -133,7 +161,10 @@ def _fine_tune(
     names = class_names(prepared)
     torch.manual_seed(params.seed)  # the fresh head is drawn from it
     model = _pooled(models.load_model(task.AUTO_CLASS, folder, fresh_head=True, ignore_mismatched_sizes=True, **task.head(names)), folder)
-    material = Material.of(task, encoder, read_split(prepared, "train"), read_split(prepared, "validation"), names, params.max_length)
+    train = read_split(prepared, "train")
+    if task.TRAINING_LOSS == "bce":
+        start_at_shares(model, train.targets, len(names))
+    material = Material.of(task, encoder, train, read_split(prepared, "validation"), names, params.max_length)
     trained = fit(model, material, Terms.of({task.TRAINING_LOSS: Loss()}, model), schedule, params.seed, out, progress)
     progress.note(f"validation {task.METRIC} {trained.best:.4f}")
     return model, {"curves": curves(trained), "schedule": asdict(schedule)}

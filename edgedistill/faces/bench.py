@@ -1,0 +1,134 @@
+"""bench: a bundle, or any ONNX file, on one or several devices. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgedistill import plugins
+from edgedistill.bundle import reader
+from edgedistill.cache import write_json
+from edgedistill.errors import ConfigError, Fault, nearest
+from edgedistill.faces import print_json
+from edgedistill.measure import run, table
+from edgedistill.measure.modes import MODES
+from edgedistill.progress import Progress, drawn
+
+
+def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, *, as_json: bool) -> None:
+    """Measure and print a table; with `out`, also write the document and the report. What fails on one device is raised when all are done."""
+    _check(plan)
+    bundle = None if what.suffix == ".onnx" and what.is_file() else _bundle(what)
+    if out is not None:
+        folder(out)  # before the minutes of measuring
+    with drawn() as tell:
+        progress = Progress(tell, "bench")
+        document = run.measure_file(what, plan, progress) if bundle is None else run.measure(bundle, store, plan, progress, rows=rows)
+    if out is not None:
+        _write(bundle, document, out)
+    if as_json:
+        print_json(document)
+    else:
+        print(text(document))
+    if failed := run.failure(document):
+        raise failed
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The document in columns; those that no row has are left out."""
+    found = table.rows(document)
+    shown = [(title, cell) for title, name, cell in _columns(document) if any(row.get(name) is not None for row in found)]
+    lines = [("device", "model", *(title for title, _ in shown), "status"), *(_line(row, shown) for row in found)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
+    return "\n".join(_aligned(line, widths) for line in lines) + "\n" + _note(document, found)
+
+
+def _line(row: Mapping[str, Any], shown: Sequence[tuple[str, Any]]) -> tuple[str, ...]:
+    return (row["device"], row["subject"], *(cell(row) for _, cell in shown), row["status"])
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    left = [line[0].ljust(widths[0]), line[1].ljust(widths[1])]
+    return "  ".join([*left, *(cell.rjust(width) for cell, width in zip(line[2:-1], widths[2:-1], strict=True)), line[-1]]).rstrip()
+
+
+def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Title, key and how a cell is written."""
+
+    def number(key: str, digits: int, scale: float = 1.0) -> Any:
+        return lambda row: f"{row[key] * scale:.{digits}f}" if row.get(key) is not None else "–"
+
+    baseline, metric = document["baseline"], document["metric"] or "score"
+    several = {name for name in ("threads", "batch") if len({entry.get(name) for entry in document["devices"]}) > 1}
+    return [
+        *((name, name, number(name, 0)) for name in ("threads", "batch") if name in several),
+        ("MB", "bytes", number("bytes", 2, 1e-6)),
+        (metric, "score", number("score", 4)),
+        ("agrees", "agreement", number("agreement", 4)),
+        (f"{metric} there", "score_there", number("score_there", 4)),
+        ("agrees with here", "agreement_with_here", number("agreement_with_here", 4)),
+        ("median ms", "latency_ms", number("latency_ms", 3)),
+        (f"÷ {baseline}", "latency_ratio", number("latency_ratio", 3)),
+        ("load ms", "load_ms", number("load_ms", 1)),
+        ("first ms", "first_ms", number("first_ms", 1)),
+        ("peak MiB", "peak_mib", number("peak_mib", 1)),
+        ("M instructions", "instructions", number("instructions", 1, 1e-6)),
+        (f"÷ {baseline} ", "instruction_ratio", number("instruction_ratio", 3)),
+    ]
+
+
+def _note(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
+    counts = sorted({row["rows"] for row in found if row.get("rows")})
+    parts = [document["inputs"]]
+    parts += [f"“there” is on {' and '.join(map(str, counts))} test rows, answered on the device"] if counts else []
+    parts += ["instructions are emulated: a count is not a time"] if any(row.get("instructions") for row in found) else []
+    weak = [
+        f"{row['device']}, {row['subject']}: {row['detail']}" if row["subject"] else f"{row['device']}: {row['detail']}"
+        for row in found
+        if row["detail"]
+    ]
+    return "\n".join(["; ".join(parts), *weak])
+
+
+def _check(plan: run.Plan) -> None:
+    """Everything that is wrong with the request, before anything is measured."""
+    ways = plugins.names("devices")
+    faults = [
+        Fault(f"--device {one}", "unknown way to a device", nearest(one.partition(":")[0], ways))
+        for one in plan.addresses
+        if not plugins.exists("devices", one.partition(":")[0])
+    ]
+    if plan.mode not in MODES:
+        faults.append(Fault(f"--mode {plan.mode}", "unknown mode", nearest(plan.mode, MODES)))
+    if plan.shapes and max(plan.batches) > 1:
+        faults.append(Fault("--batch", "a stated shape has its batch in it", "leave out one of --batch and --shape"))
+    if faults:
+        raise ConfigError(faults)
+
+
+def _bundle(path: Path) -> reader.Bundle:
+    if not path.is_dir():
+        hint = "edgedistill build prints where it put the bundle"
+        raise ConfigError(f"{path} is neither a bundle's folder nor an .onnx file", hint=hint)
+    return reader.open_bundle(path)
+
+
+def _write(bundle: reader.Bundle | None, document: Mapping[str, Any], out: Path) -> None:
+    write_json(out / "bench.json", document)
+    if bundle is None:
+        (out / "bench.txt").write_text(text(document) + "\n", encoding="utf-8")
+        return
+    from edgedistill.measure.report import make_report
+
+    whole = make_report(bundle, document)
+    for form in ("md", "html"):
+        (out / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
+
+
+def folder(place: Path) -> None:
+    """Make the folder of `--out`. Raises ConfigError where that cannot be."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {place}: cannot be made a folder: {error.strerror}") from error

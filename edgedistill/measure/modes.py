@@ -1,0 +1,88 @@
+"""How long a model runs, in how many processes, with how many threads, at which batch and shape: from a mode and a job to the jobs to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedistill.errors import ConfigError
+
+Job = Mapping[str, Any]
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """At least so many samples and so many seconds of each subject, over all of its processes; both must be reached.
+
+    Source: MLPerf Mobile's pairs of a least number of queries and a least duration (Janapa Reddi and others 2022, arXiv:2012.02328); `full`
+    has its 1024 and 60 s. Eight processes: what an interval of nine in ten asks for where the machine is busy (`trust.interval`).
+    `minute_s` is what the first and last minute of a sustained run are; 0: they are not compared.
+    """
+
+    min_runs: int
+    min_s: float
+    processes: int = 8
+    minute_s: float = 0.0
+
+
+MODES: Mapping[str, Mode] = {
+    "smoke": Mode(64, 6.0),
+    "quick": Mode(128, 10.0),
+    "full": Mode(1024, 60.0),
+    "sustained": Mode(1024, 600.0, processes=1, minute_s=60.0),
+}
+
+
+def pace(mode: Mode) -> dict[str, Any]:
+    """What a job says of a mode: each process does its share."""
+    return {"min_runs": -(-mode.min_runs // mode.processes), "min_s": mode.min_s / mode.processes}
+
+
+def swept(job: Job, *, threads: Sequence[int], batches: Sequence[int] = (1,)) -> list[Job]:
+    """The job for every number of threads and every batch, in that order. The golden answers stay those of single rows, and stay checked."""
+    return [
+        {**job, "threads": thread, **({"timed": [batched(one, batch) for one in job["feeds"]]} if batch > 1 else {})}
+        for thread in threads
+        for batch in batches
+    ]
+
+
+def batched(feed: Mapping[str, Any], batch: int) -> dict[str, Any]:
+    """A row so many times along its first axis."""
+    return {name: {**tensor, "values": np.concatenate([_array(tensor)] * batch)} for name, tensor in feed.items()}
+
+
+def shaped(job: Job, shapes: Shapes) -> Job:
+    """The job with its first row in stated shapes, its values again and again: what is fed is of the data's kind, and what it costs is the shape's.
+
+    Raises ConfigError naming the inputs where there is no such one, or its number of axes differs.
+    """
+    row = job["feeds"][0]
+    for name, shape in shapes.items():
+        if name not in row:
+            raise ConfigError(f"--shape {name}: there is no such input", hint=f"the inputs are: {', '.join(sorted(row))}")
+        if len(shape) != _array(row[name]).ndim:
+            raise ConfigError(
+                f"--shape {name}={_listed(shape)}: the input has {_array(row[name]).ndim} axes, as in {_listed(_array(row[name]).shape)}"
+            )
+    return {**job, "timed": [{name: {**tensor, "values": _filled(_array(tensor), shapes.get(name))} for name, tensor in row.items()}]}
+
+
+def _array(tensor: Mapping[str, Any]) -> NDArray[Any]:
+    return np.asarray(tensor["values"], tensor["dtype"])
+
+
+def _filled(array: NDArray[Any], shape: Sequence[int] | None) -> NDArray[Any]:
+    """Each axis cut, or its entries again from the first on."""
+    for axis, size in enumerate(shape or ()):
+        array = np.take(array, np.arange(size), axis=axis, mode="wrap")
+    return array
+
+
+def _listed(shape: Sequence[int]) -> str:
+    return ",".join(map(str, shape))
