@@ -1,4 +1,4 @@
-"""One process of an agent on this machine: blocked on until it ends, and what became of it where it did not end well."""
+"""One process of an agent: blocked on until it ends where it is this machine's, and what is said of one that did not end well."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ def run(command: Sequence[str], deadline_s: float, env: Mapping[str, str] | None
     try:
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=deadline_s, check=False, env=env)
     except subprocess.TimeoutExpired:
-        return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
-    if not ended.returncode:
-        return None
-    last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
-    return Ended(result={"status": "crashed", "exit": ended.returncode, "detail": f"{_how(ended.returncode)}: {last}"})
+        return late(deadline_s)
+    return crashed(ended.returncode, ended.stderr) if ended.returncode else None
+
+
+def late(deadline_s: float) -> Ended:
+    """A process that had no result by its deadline."""
+    return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
+
+
+def crashed(code: int, said: str) -> Ended:
+    """A process that ended with that code, and the last line that it said."""
+    last = (said.strip().splitlines() or ["no output"])[-1]
+    return Ended(result={"status": "crashed", "exit": code, "detail": f"{_how(code)}: {last}"})
 
 
 def _how(code: int) -> str:

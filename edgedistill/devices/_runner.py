@@ -45,7 +45,7 @@ NAMES = {number: name for name, number in TYPES.items()}
 class Warm:
     """When a model is warm; the agent's numbers, or `NOT`."""
 
-    max_passes: int
+    max_passes: int = 50
     max_s: float = 20.0
     min_s: float = 0.3
     change: float = 0.02
@@ -71,29 +71,28 @@ def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Wa
     answers = job.get("answers", False)
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
         job_file, result_file, answers_file = (Path(folder) / name for name in ("job", "result.json", "answers"))
-        job_file.write_bytes(packed(job, warm=warm, marked=marked))
+        job_file.write_bytes(packed(job, model=str(Path(job["model"]).resolve()), warm=warm, marked=marked))
         command = [*place.before, str(place.runner), str(place.library), str(job_file), str(result_file)]
         if answers:
             command.append(str(answers_file))
         failed = _child.run(command, deadline_s, env={**os.environ, **TELEMETRY_OFF})
         if failed is not None:
-            return _blamed(failed)
+            return blamed(failed)
         result = json.loads(result_file.read_text(encoding="utf-8"))
         return Ended(result=result, answers=unpacked(answers_file.read_bytes()) if answers else [])
 
 
-def _blamed(failed: Ended) -> Ended:
-    """A failed process, but where the runner refused its library."""
+def blamed(failed: Ended) -> Ended:
+    """A failed process. Raises DeviceError where the runner refused its library."""
     if failed.result.get("exit") == REFUSED:
         raise DeviceError(failed.result["detail"].partition("runner: ")[2], hint="ONNX Runtime 1.21 or later, built for this machine, is needed")
     return failed
 
 
-def packed(job: Mapping[str, Any], *, warm: Warm, marked: bool) -> bytes:
-    """The job as the runner reads it. Raises DeviceError for a provider that it does not know."""
+def packed(job: Mapping[str, Any], *, model: str, warm: Warm, marked: bool) -> bytes:
+    """The job as the runner reads it; `model` is the file's name where it runs. Raises DeviceError for a provider that it does not know."""
     if job["provider"] != PROVIDER:
         raise DeviceError(f"the runner has no {job['provider']}", hint=f"it has: {PROVIDER}")
-    model = str(Path(job["model"]).resolve())
     head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
     head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))
     checks = _checks(job)

@@ -1,4 +1,4 @@
-"""What the emulated devices are made of: the runner and its counter built from C, ONNX Runtime for aarch64, a root with an ARM's /proc.
+"""What emulated and remote devices need: the runner and its counter built from C, ONNX Runtime and a glibc for them, a root with an ARM's /proc.
 
 Everything is made once and kept by what it was made of, in EDGEDISTILL_TOOLS or the user's cache folder; what exists is whole.
 """
@@ -27,14 +27,22 @@ FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
 COMPILERS: Mapping[str, Sequence[Sequence[str]]] = {  # the first that is here is taken
     "x86_64": (("gcc",), ("cc",)),
     "aarch64": (("aarch64-linux-gnu-gcc",), (sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.28")),
+    "armv7l": (("arm-linux-gnueabihf-gcc",), (sys.executable, "-m", "ziglang", "cc", "-target", "arm-linux-gnueabihf.2.28")),
 }
 INSTALL = {
     "x86_64": "apt-get install gcc",
     "aarch64": "apt-get install g++-aarch64-linux-gnu   (or: pip install ziglang)",
+    "armv7l": "apt-get install g++-arm-linux-gnueabihf   (or: pip install ziglang)",
     "libraries": "apt-get install g++-aarch64-linux-gnu",
     "qemu": "apt-get install qemu-user",
 }
 ARM_ROOT = Path("/usr/aarch64-linux-gnu")  # Debian's and Ubuntu's cross libraries: the loader, libc, libstdc++
+LOADERS = {  # where this machine has a device's glibc, and its loader
+    "x86_64": (Path("/lib/x86_64-linux-gnu"), "ld-linux-x86-64.so.2"),
+    "aarch64": (ARM_ROOT / "lib", "ld-linux-aarch64.so.1"),
+    "armv7l": (Path("/usr/arm-linux-gnueabihf/lib"), "ld-linux-armhf.so.3"),
+}
+GLIBC = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libgcc_s.so.1")
 ARM_WHEELS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
 FETCH_S = 600
 BUILD_S = 300
@@ -47,7 +55,7 @@ def tools_folder() -> Path:
 
 
 def runner(arch: str) -> Path:
-    """The runner for x86_64 or aarch64. Raises DeviceError with the command for the compiler where there is none."""
+    """The runner for x86_64, aarch64 or armv7l. Raises DeviceError with the command for the compiler where there is none."""
     return _compiled("runner", arch, RUNNER, ("-ldl", "-lm"))
 
 
@@ -77,6 +85,30 @@ def here_library() -> Path:
     if not found:
         raise DeviceError("the installed onnxruntime has no libonnxruntime.so", hint="pip install onnxruntime   (the official wheel for Linux)")
     return found[0]
+
+
+def library(arch: str) -> Path:
+    """ONNX Runtime's library for a device: the one that EDGEDISTILL_ONNXRUNTIME names, else the official wheels'.
+
+    Raises DeviceError for a CPU that has no wheel.
+    """
+    named = os.environ.get("EDGEDISTILL_ONNXRUNTIME")
+    if named:
+        return Path(named)
+    ways = {platform.machine(): here_library, "aarch64": arm_library}
+    if arch not in ways:
+        raise DeviceError(f"there is no wheel of ONNX Runtime for {arch}", hint="build it, and name it: EDGEDISTILL_ONNXRUNTIME=libonnxruntime.so")
+    return ways[arch]()
+
+
+def glibc(arch: str) -> dict[str, Path]:
+    """The loader and the libraries of a glibc of this machine's, by name, the loader first. Raises DeviceError with what brings them."""
+    folder, loader = LOADERS[arch]
+    files = {name: folder / name for name in (loader, *GLIBC)}
+    missing = [name for name, file in files.items() if not file.exists()]
+    if missing:
+        raise DeviceError(f"{folder} has no {', '.join(missing)}, which the device needs", hint=INSTALL[arch])
+    return files
 
 
 def arm_library() -> Path:

@@ -1,4 +1,5 @@
 /* What the model answers: read, compared with the golden answers, written down. */
+#include <errno.h>
 #include <math.h>
 
 #include "job.h"
@@ -105,4 +106,9 @@ static void keep(FILE *file, const Answer *answer) {
     fwrite(answer->shape.dims, sizeof(int64_t), answer->shape.rank, file);
     fwrite(&size, sizeof size, 1, file);
     fwrite(answer->data, 1, size, file);
+}
+
+/* Nothing that was written may be lost: a full disk fails here. */
+static void finish(FILE *file, const char *path) {
+    if (ferror(file) | fclose(file)) die(path, strerror(errno));
 }

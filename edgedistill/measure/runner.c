@@ -49,7 +49,7 @@ static double run(const Feed *feed, long mark, Value **kept) {
 /* Ask for every answer once, where anybody wants them. */
 static double ask(const Job *job, const char *answers) {
     FILE *file = answers ? fopen(answers, "wb") : NULL;
-    if (answers && !file) die(answers, "cannot be written");
+    if (answers && !file) die(answers, strerror(errno));
     double worst = 0;
     for (uint32_t i = 0; (job->checked || file) && i < job->feeds.count; i++) {
         Value *found[MAX_NAMES] = {0};
@@ -65,7 +65,7 @@ static double ask(const Job *job, const char *answers) {
         }
         for (size_t j = 0; j < output_count; j++) api->ReleaseValue(found[j]);
     }
-    if (file && fclose(file)) die(answers, "cannot be written");
+    if (file) finish(file, answers);
     return worst;
 }
 
@@ -180,7 +180,7 @@ int main(int count, char **words) {
     Samples probe_after = probe(&job);
 
     FILE *file = fopen(words[3], "w");
-    if (!file) die(words[3], "cannot be written");
+    if (!file) die(words[3], strerror(errno));
     fprintf(file, "{\"status\": \"%s\", \"worst_difference\": ", wrong > job.tolerance ? "wrong" : "ok");
     fprintf(file, isinf(wrong) ? "Infinity" : "%.17g", wrong);
     fprintf(file, ", \"import_ms\": %.9g, \"load_ms\": %.9g, \"first_ms\": %.9g", import_ms, load_ms, first_ms);
@@ -193,6 +193,6 @@ int main(int count, char **words) {
     write_samples(file, "probe_after_ms", &probe_after);
     fprintf(file, ", \"baseline_mib\": %.9g, \"peak_mib\": %.9g", before, resident_mib("VmHWM") - before);
     fprintf(file, ", \"onnxruntime\": \"%s\", \"providers\": [\"CPUExecutionProvider\"]}\n", version);
-    if (fclose(file)) die(words[3], "cannot be written");
+    finish(file, words[3]);
     return 0;
 }
