@@ -56,18 +56,30 @@ def counter() -> Path:
     return _compiled("insn.so", platform.machine(), COUNTER, ("-shared", "-fPIC", "-fvisibility=hidden"))
 
 
-def qemu() -> str:
+def qemu(arch: str = "aarch64") -> str:
     """The emulator's path. Raises DeviceError with the command that brings it."""
-    found = shutil.which("qemu-aarch64")
+    found = shutil.which(f"qemu-{arch}")
     if found is None:
-        raise DeviceError("qemu-aarch64 is not here", hint=INSTALL["qemu"])
+        raise DeviceError(f"qemu-{arch} is not here", hint=INSTALL["qemu"])
     return found
 
 
-def qemu_version() -> str:
+def qemu_version(arch: str = "aarch64") -> str:
     """The emulator's version."""
-    told = subprocess.run([qemu(), "--version"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([qemu(arch), "--version"], capture_output=True, text=True, check=True).stdout
     return told.split("version", 1)[-1].split()[0]
+
+
+def needed(arch: str) -> None:
+    """Raise DeviceError for the first thing that emulating an architecture needs and that is not here; nothing is fetched or built."""
+    qemu(arch)
+    _compiler(arch)
+    if arch == "aarch64":
+        arm_libraries()
+        return
+    if (platform.system(), platform.machine()) != ("Linux", arch):
+        raise DeviceError(f"an {arch} CPU is emulated only on {arch} Linux: its libraries are this machine's", hint="use such a machine")
+    here_library()
 
 
 def here_library() -> Path:
