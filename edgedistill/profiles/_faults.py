@@ -129,7 +129,7 @@ def _check_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
     """Whoever emulates says what may differ, for every scheme that may come of a build."""
     kernels = _at(document, "parity.kernels")
     for scheme in kernels if isinstance(kernels, Mapping) else ():
-        if not any(name == scheme or name.startswith(f"{scheme}-") for name in schemes.names()):
+        if not any(schemes.begins([scheme], name) for name in schemes.names()):
             yield Fault(f"parity.kernels.{scheme}", f"no scheme's name begins with '{scheme}'", "fp32, int8, int8-dynamic, int4 …")
     if not _at(document, "check.emulate.value"):
         return
@@ -137,8 +137,10 @@ def _check_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("parity.kernel_agreement", "is missing: an emulated CPU is held against this machine by it")
     known = list(kernels) if isinstance(kernels, Mapping) else []
     for _, name in _names(document, "allowed"):
-        if not any(name == scheme or name.startswith(f"{scheme}-") for scheme in known):
-            yield Fault("parity.kernels", f"says nothing of '{name}', which an emulated CPU may get", 'for example: int8 = { value = 0.1, source = "…" }')
+        if schemes.begins(known, name) is None:
+            yield Fault(
+                "parity.kernels", f"says nothing of '{name}', which an emulated CPU may get", 'for example: int8 = { value = 0.1, source = "…" }'
+            )
             return
 
 

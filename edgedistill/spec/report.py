@@ -39,8 +39,8 @@ class Candidate(Noun):
     """One quantisation scheme and how it came out against the fp32 model that it was made from.
 
     `score` and `agreement` are of `rows` rows that did not calibrate; what was not measured is None. `cost` is its share of fp32's bytes times
-    its share of fp32's latency, and `latency` says where that latency is from: `emulated` is a share of instructions, which are no time. `facts` is
-    what its engine, and whoever counted, found out.
+    its share of fp32's latency, and `latency` says where that latency is from: an `emulated` one is
+    a share of instructions, which are no time. `facts` is what its engine, and whoever counted, found out.
     """
 
     scheme: str
@@ -90,8 +90,8 @@ class Rung(Noun):
 
     `max_abs` is the largest difference of an answer, `agreement` the share of like decisions; limits that nobody set are None. `differing` are
     the examples that are decided otherwise, the widest margins first: `example` its number in the test split, `off` its largest difference,
-    `margin` the first answer's lead over the second on the other side, None where answers are no choice of one. `note` says why a rung is `unmeasured`
-    or what made it crash.
+    `margin` the other side's lead of its largest answer, None where answers are no choice of one. `note` says why a rung is `unmeasured` or
+    how it crashed.
     """
 
     name: str

@@ -111,11 +111,6 @@ class Parity(Noun):
     kernels: Mapping[str, Fact] = field(default_factory=dict)
     kernel_agreement: Fact | None = None
 
-    def kernel_max_abs(self, scheme: str) -> float:
-        """What two CPUs may differ by on a file of this scheme; infinite where the profile does not say."""
-        known = [name for name in self.kernels if scheme == name or scheme.startswith(f"{name}-")]
-        return self.kernels[max(known, key=len)].number if known else float("inf")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check(Noun):
