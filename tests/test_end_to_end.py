@@ -84,6 +84,12 @@ def test_second_target_retrains_nothing_when_the_first_is_built(project: Path, b
     second = build_json(project, "--target", "android-arm64")
     fresh = [step["stage"] for step in second["steps"] if not step["cached"]]
     assert fresh == ["quantize", "check", "pack"]
+    history = json.loads((Path(second["bundle"]) / "history.json").read_text(encoding="utf-8"))
+    rungs = {rung["name"]: rung for rung in history["ladder"]}
+    scheme = next(one["scheme"] for one in history["candidates"] if one["status"] == "chosen")
+    assert list(rungs) == ["fp32 ONNX", scheme, "cortex-a53", "cortex-a76"]
+    assert all(rung["provenance"] == "unmeasured" or (rung["holds"] and rung["rows"] >= 90) for rung in rungs.values())
+    assert all(rung["note"].startswith("unmeasured: ") for rung in rungs.values() if rung["provenance"] == "unmeasured")
 
 
 def test_report_shows_the_scores_when_built(project: Path, built: dict[str, Any]) -> None:

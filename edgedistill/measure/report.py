@@ -94,7 +94,7 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
     )
     notes += [f"Forbidden on {manifest['target']}: {entry['scheme']} — {entry['why']}." for entry in history["forbidden"]]
     notes += [f"The rung {one['name']} of the ladder is {one['note']}." for one in history.get("ladder", ()) if one["provenance"] == "unmeasured"]
-    notes += [_instructions(one) for one in history["candidates"] if one["status"] == "chosen" and "instructions" in one["facts"]]
+    notes += [instructions(one) for one in history["candidates"] if one["status"] == "chosen" and "instructions" in one["facts"]]
     if bench is None:
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
     where = bench["environment"]
@@ -120,7 +120,7 @@ PRODUCTS = {  # how an ARM core multiplies integers, by the class of instruction
 }
 
 
-def _instructions(chosen: Mapping[str, Any]) -> str:
+def instructions(chosen: Mapping[str, Any]) -> str:
     """Why this core takes the time that it takes: what its products are made of."""
     found = chosen["facts"]["instructions"]
     classes, fp32 = found["classes"], found["fp32"]

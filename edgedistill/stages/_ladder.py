@@ -19,7 +19,7 @@ from edgedistill import devices, profiles, ragged, runtime, schemes, search
 from edgedistill.devices import local, qemu
 from edgedistill.errors import DeviceError
 from edgedistill.progress import Progress
-from edgedistill.spec import Rung
+from edgedistill.spec import Rung, Verdict
 from edgedistill.training import models
 
 PART_ROWS = 32  # rows of one emulated process: enough to outweigh its load, few enough for a bar that moves
@@ -74,8 +74,17 @@ def climb(examples: Examples, files: Files, limits: Limits, cpus: Sequence[str],
     return [
         rung("fp32 ONNX", "torch", examples, (fp32, torch), max_abs_limit=limits.fp32_max_abs),
         rung(files.scheme, "fp32 ONNX", examples, (here, fp32), agreement_limit=limits.agreement, sampled=True),
-        *_kernels(examples, files, here, limits, cpus, progress),
+        *kernels(examples, files, here, limits, cpus, progress),
     ]
+
+
+def kernels(examples: Examples, files: Files, here: Answers, limits: Limits, cpus: Sequence[str], progress: Progress) -> list[Rung]:
+    """A rung for each CPU that is held against what this machine says, `here`, of the same file."""
+    step = FLOAT_SHARE if schemes.parse(files.scheme).activations == "fp32" else 1
+    fewer = Examples(task=examples.task, rows=dict(list(examples.rows.items())[::step]), pad_id=examples.pad_id)
+    lacking = {cpu: why for cpu in cpus if (why := qemu.lacking(cpu))}
+    found = _emulated(fewer, files.chosen, [cpu for cpu in cpus if cpu not in lacking], progress)
+    return [_unmeasured(cpu, lacking[cpu]) if cpu in lacking else _kernel(cpu, fewer, found[cpu], here[::step], limits) for cpu in cpus]
 
 
 def rung(
@@ -128,6 +137,14 @@ def sentence(one: Rung) -> str:
     return f"{shown}; {' and '.join(asked)} is asked for" if asked else shown
 
 
+def verdict(one: Rung) -> Verdict:
+    """A rung as a gate: the figure that breaks its limit, else the agreement."""
+    far = one.max_abs is not None and one.max_abs_limit is not None and one.max_abs > one.max_abs_limit
+    by_distance = far or one.agreement_limit is None
+    limit, value = (one.max_abs_limit, one.max_abs) if by_distance else (one.agreement_limit, one.agreement)
+    return Verdict(rule=f"ladder: {one.name}", limit=limit or 0.0, value=value or 0.0, ok=bool(one.holds), sentence=sentence(one))
+
+
 def _off(mine: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> float:
     if any(a.shape != b.shape for a, b in zip(mine, other, strict=True)):
         return FARTHEST
@@ -154,15 +171,6 @@ def _here(examples: Examples, file: Path) -> Answers:
     """One row at a time on one thread, as the emulated process does."""
     session = runtime.open_session(file, threads=1)
     return runtime.run_examples(session, examples.task, list(examples.rows.values()), examples.pad_id, batch_size=1)
-
-
-def _kernels(examples: Examples, files: Files, here: Answers, limits: Limits, cpus: Sequence[str], progress: Progress) -> list[Rung]:
-    """A rung for each CPU, held against this machine on the same file."""
-    step = FLOAT_SHARE if schemes.parse(files.scheme).activations == "fp32" else 1
-    fewer = Examples(task=examples.task, rows=dict(list(examples.rows.items())[::step]), pad_id=examples.pad_id)
-    lacking = {cpu: why for cpu in cpus if (why := qemu.lacking(cpu))}
-    found = _emulated(fewer, files.chosen, [cpu for cpu in cpus if cpu not in lacking], progress)
-    return [_unmeasured(cpu, lacking[cpu]) if cpu in lacking else _kernel(cpu, fewer, found[cpu], here[::step], limits) for cpu in cpus]
 
 
 def _kernel(cpu: str, examples: Examples, parts: Sequence[Part], here: Answers, limits: Limits) -> Rung:

@@ -67,7 +67,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     scores = {name: task.total(found) for name, found in rows.items()}
     retention = quality.retention(task, scores["bundle"], scores["teacher"])
     rungs = _ladder(params, task, inputs, rows_read, progress)
-    verdicts = [*_verdicts(params, task, scores, retention, inputs), *(_rung_verdict(one) for one in rungs if one.holds is not None)]
+    verdicts = [*_verdicts(params, task, scores, retention, inputs), *(ladder.verdict(one) for one in rungs if one.holds is not None)]
     for one in rungs:
         if one.holds is None:
             progress.note(ladder.sentence(one))
@@ -118,14 +118,6 @@ def _ladder(params: Params, task: Any, inputs: Inputs, rows: Sequence[Any], prog
     )
     examples = ladder.some(task, rows, params.rows, int(inputs["export"].facts["pad_id"]))
     return ladder.climb(examples, files, limits, params.emulate, progress)
-
-
-def _rung_verdict(one: Rung) -> Verdict:
-    """The figure that breaks its limit, else the agreement."""
-    by_agreement = (one.agreement_limit or 0.0, one.agreement or 0.0)
-    far = one.max_abs_limit is not None and one.max_abs is not None and one.max_abs > one.max_abs_limit
-    limit, value = (one.max_abs_limit or 0.0, one.max_abs or 0.0) if far or one.agreement_limit is None else by_agreement
-    return _verdict(f"ladder: {one.name}", limit, value, bool(one.holds), ladder.sentence(one))
 
 
 def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention: float, inputs: Inputs) -> list[Verdict]:
