@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,21 @@ def qemu_lacks(cpu: str) -> bool:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", TRUE_PATH)
         return bool(qemu.lacking(cpu))
+
+
+def test_tools_are_made_once_when_threads_ask_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEDISTILL_TOOLS", str(tmp_path))
+    made: list[Path] = []
+
+    def fill(folder: Path) -> None:
+        made.append(folder)
+        time.sleep(0.2)
+        (folder / "whole").write_text("yes", encoding="ascii")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: _toolchain._kept("tool", fill), range(4)))
+    assert len(made) == 1
+    assert {(folder / "whole").read_text(encoding="ascii") for folder in found} == {"yes"}
 
 
 # ── a planted saturation ─────────────────────────────────────────────────────────────────────────────────────────────

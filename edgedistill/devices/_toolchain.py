@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -36,6 +37,7 @@ INSTALL = {
 }
 ARM_ROOT = Path("/usr/aarch64-linux-gnu")  # Debian's and Ubuntu's cross libraries: the loader, libc, libstdc++
 ARM_WHEELS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+ONE_MAKER = threading.Lock()  # threads of a process would make one folder in one place
 FETCH_S = 600
 BUILD_S = 300
 
@@ -187,11 +189,15 @@ def _checked(command: Sequence[str], deadline_s: float, sorry: str) -> None:
 
 
 def _kept(name: str, fill: Callable[[Path], None]) -> Path:
-    """A folder of the tools: the one that is there, or one that `fill` makes beside its place. Two may make it at once."""
-    place = tools_folder() / name
+    """A folder of the tools: the one that is there, or one that `fill` makes beside its place. Two processes may make it at once."""
+    with ONE_MAKER:
+        return _made(tools_folder() / name, fill)
+
+
+def _made(place: Path, fill: Callable[[Path], None]) -> Path:
     if place.is_dir():
         return place
-    work = place.with_name(f".{name}.{os.getpid()}")
+    work = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)

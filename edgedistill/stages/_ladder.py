@@ -190,14 +190,14 @@ def _emulated(examples: Examples, model: Path, cpus: Sequence[str], progress: Pr
     session = runtime.open_session(model, threads=1)
     feeds = [runtime.fitted(session, examples.task.feeds([row], examples.pad_id), examples.pad_id) for row in _flat(examples)]
     parts = [feeds[start : start + PART_ROWS] for start in range(0, len(feeds), PART_ROWS)]
-    pool, done = ThreadPoolExecutor(local.cores()), 0
+    pool, done, bar = ThreadPoolExecutor(local.cores()), 0, progress.part("ladder")
     try:
         asked = {cpu: [pool.submit(_part, cpu, devices.untimed(model, part)) for part in parts] for cpu in cpus}
         for cpu, futures in asked.items():
             for part, future in zip(parts, futures, strict=True):
                 future.result()
                 done += len(part)
-                progress.advance(done, len(feeds) * len(cpus), "emulated rows", cpu)
+                bar.advance(done, len(feeds) * len(cpus), "emulated rows", cpu)
         return {cpu: [future.result() for future in futures] for cpu, futures in asked.items()}
     finally:
         pool.shutdown(cancel_futures=True)
