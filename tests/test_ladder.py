@@ -202,7 +202,7 @@ def tools() -> None:
     """What emulation needs, fetched and built once; where something is missing its error is the reason to skip."""
     try:
         for cpu in ("cortex-a76", "haswell"):
-            qemu._place(cpu)
+            qemu.ready(cpu)
         _toolchain.counter()
     except DeviceError as error:
         pytest.skip(str(error))

@@ -116,6 +116,11 @@ def lacking(name: str) -> str:
     return ""
 
 
+def ready(name: str) -> None:
+    """Fetch and build what emulating a CPU needs. Raises DeviceError with the command that brings what cannot be had."""
+    _place(connect(name).name)
+
+
 def counts(name: str, model: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, int]]:
     """Instructions of a run of each feed by class, on one thread, repeatable to 0.01 %.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,11 @@ def clock(cpu: str, feeds: Sequence[search.Feeds], progress: Progress) -> search
         same = {digest_file(file): file for file in files}  # fp32 may be both the base and a candidate
         counted: dict[str, list[dict[str, int]]] = {}
         try:
-            with ThreadPoolExecutor(local.cores()) as pool:
-                runs = pool.map(lambda file: qemu.counts(cpu, file, feeds), same.values())
-                for done, (digest, found) in enumerate(zip(same, runs, strict=True), 1):
-                    counted[digest] = found
-                    progress.advance(done, len(same), "files counted", cpu)
+            qemu.ready(cpu)
+            runs = local.side_by_side(lambda file: qemu.counts(cpu, file, feeds), same.values())
+            for done, (digest, found) in enumerate(zip(same, runs, strict=True), 1):
+                counted[digest] = found
+                progress.advance(done, len(same), "files counted", cpu)
         except (DeviceError, StageError) as error:
             progress.warn(f"instructions on {cpu} are unmeasured, and the profile's order decides: {error}")
             return []

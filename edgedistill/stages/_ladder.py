@@ -6,7 +6,6 @@ Each rung is held against the one that it was made from, so that a difference sh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ def kernels(examples: Examples, files: Files, here: Answers, limits: Limits, cpu
     """A rung for each CPU that is held against what this machine says, `here`, of the same file."""
     step = FLOAT_SHARE if schemes.parse(files.scheme).activations == "fp32" else 1
     fewer = Examples(task=examples.task, rows=dict(list(examples.rows.items())[::step]), pad_id=examples.pad_id)
-    lacking = {cpu: why for cpu in cpus if (why := qemu.lacking(cpu))}
+    lacking = {cpu: why for cpu in cpus if (why := _lacking(cpu))}
     found = _emulated(fewer, files.chosen, [cpu for cpu in cpus if cpu not in lacking], progress)
     return [_unmeasured(cpu, lacking[cpu]) if cpu in lacking else _kernel(cpu, fewer, found[cpu], here[::step], limits) for cpu in cpus]
 
@@ -185,22 +184,29 @@ def _kernel(cpu: str, examples: Examples, parts: Sequence[Part], here: Answers, 
     return rung(cpu, against, examples, sides, max_abs_limit=lead, agreement_limit=limits.kernel_agreement, provenance="emulated")
 
 
+def _lacking(cpu: str) -> str:
+    """Why a CPU cannot be emulated here, empty where it can: asked once, not by every process."""
+    try:
+        qemu.ready(cpu)
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
 def _emulated(examples: Examples, model: Path, cpus: Sequence[str], progress: Progress) -> dict[str, list[Part]]:
     """What each CPU answers, part by part in the order of the rows; processes run side by side, one for each core."""
     session = runtime.open_session(model, threads=1)
     feeds = [runtime.fitted(session, examples.task.feeds([row], examples.pad_id), examples.pad_id) for row in _flat(examples)]
     parts = [feeds[start : start + PART_ROWS] for start in range(0, len(feeds), PART_ROWS)]
-    pool, done, bar = ThreadPoolExecutor(local.cores()), 0, progress.part("ladder")
-    try:
-        asked = {cpu: [pool.submit(_part, cpu, devices.untimed(model, part)) for part in parts] for cpu in cpus}
-        for cpu, futures in asked.items():
-            for part, future in zip(parts, futures, strict=True):
-                future.result()
-                done += len(part)
-                bar.advance(done, len(feeds) * len(cpus), "emulated rows", cpu)
-        return {cpu: [future.result() for future in futures] for cpu, futures in asked.items()}
-    finally:
-        pool.shutdown(cancel_futures=True)
+    asked = [(cpu, part) for cpu in cpus for part in parts]
+    runs = local.side_by_side(lambda one: _part(one[0], devices.untimed(model, one[1])), asked)
+    found: dict[str, list[Part]] = {cpu: [] for cpu in cpus}
+    done, bar = 0, progress.part("ladder")
+    for (cpu, part), answers in zip(asked, runs, strict=True):
+        found[cpu].append(answers)
+        done += len(part)
+        bar.advance(done, len(feeds) * len(cpus), "emulated rows", cpu)
+    return found
 
 
 def _flat(examples: Examples) -> list[Any]:
