@@ -81,6 +81,11 @@ def names() -> tuple[str, ...]:
     return tuple(name for base in SCHEMES if base not in REFUSED for name in _family(base))
 
 
+def begins(known: Iterable[str], scheme: str) -> str | None:
+    """The longest of the names that begin a scheme's name as whole words: `int8` and `int8-dynamic` both begin `int8-dynamic-reduced`."""
+    return max((one for one in known if scheme == one or scheme.startswith(f"{one}-")), key=len, default=None)
+
+
 def _family(base: str) -> Iterable[str]:
     for chosen in product(*(("", *choice) for choice in SCHEMES[base].choices)):
         yield "-".join([base, *filter(None, chosen)])

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,16 @@ class Found:
         return next(one for one in self.candidates if one.chosen)
 
 
-Clock = Callable[[Sequence[Path]], Sequence[NDArray[np.float64]]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a file runs: `samples` [passes, inputs], seconds where they are measured and instructions where they are emulated."""
+
+    samples: NDArray[np.float64]
+    latency: Literal["measured", "emulated"] = "measured"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Clock = Callable[[Sequence[Path]], Sequence[Pace]]
 
 
 def find(
@@ -79,7 +88,7 @@ def find(
 ) -> Found:
     """Try the schemes that the profile allows, best first in its view, and choose.
 
-    `clock` times files on a machine of the target's kind: for each of them, fp32's graph first, its samples [passes, inputs] in seconds; None where
+    `clock` tells the pace of files on a machine of the target's kind, or on an emulated one: fp32's graph first; nothing where it cannot. None where
     there is no such machine. Raises StageError when no scheme can be shipped.
     """
     tried: dict[str, Candidate] = {}
@@ -98,8 +107,8 @@ def find(
 def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates with their places, from their figures and their order alone.
 
-    Where latency is known, the smallest product of bytes and latency wins, and among equals the one that the profile names first; where it is
-    not, the first that holds. Raises StageError when none does.
+    Where latency is known, or instructions stand for it, the smallest product of bytes and latency wins, and among equals the one that the profile
+    names first; where it is not, the first that holds. Raises StageError when none does.
     """
     able = [one for one in candidates if one.status in ("chosen", "lost")]
     if not able:
@@ -123,7 +132,12 @@ def _won(one: Candidate, able: Sequence[Candidate]) -> str:
         return "chosen: the first in the profile's order that holds; latency on this device is unmeasured"
     tied = [other for other in able if other is not one and other.cost is not None and other.cost <= ALIKE * one.cost]
     tie = f", and the profile names it before {', '.join(other.scheme for other in tied)}, which cost the same" if tied else ""
-    return f"chosen: the least bytes × latency, {one.cost:.3f} of fp32's{tie}"
+    return f"chosen: the least bytes × {_speed(one)}, {one.cost:.3f} of fp32's{tie}"
+
+
+def _speed(one: Candidate) -> str:
+    """What the second factor of a cost is: a count is not a time."""
+    return "instructions" if one.latency == "emulated" else "latency"
 
 
 def _worse(one: Candidate, best: Candidate) -> str:
@@ -131,7 +145,7 @@ def _worse(one: Candidate, best: Candidate) -> str:
     size = f"{(one.bytes or 0) / (best.bytes or 1):.3g} × the bytes of {best.scheme}"
     if one.latency_ratio is None or best.latency_ratio is None:
         return f"the profile puts {best.scheme} first; {size}, latency unmeasured"
-    found = f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its latency"
+    found = f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its {_speed(one)}"
     alike = (one.cost or 0) <= ALIKE * (best.cost or 0)
     return f"{found}: the same within {ALIKE - 1:.0%}, and the profile names {best.scheme} first" if alike else found
 
@@ -139,7 +153,7 @@ def _worse(one: Candidate, best: Candidate) -> str:
 def _figures(one: Candidate) -> str:
     if one.bytes is None or one.score is None:
         return ""
-    speed = f", {one.latency_ratio:.3f} × fp32's latency" if one.latency_ratio is not None else ""
+    speed = f", {one.latency_ratio:.3f} × fp32's {_speed(one)}" if one.latency_ratio is not None else ""
     return f"{one.bytes / 1e6:.2f} MB, score {one.score:.4f}, agreement {one.agreement:.2%}{speed} — "
 
 
@@ -179,7 +193,7 @@ def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candid
     if (made.bytes or 0) > limits.bytes:
         return replace(made, status="out", reason=f"out: {(made.bytes or 0) / 1e6:.2f} MB, and the target allows {limits.bytes / 1e6:.2f}")
     early = judge(file, FIRST)
-    settled = early.agreement + CHANCE_Z * np.sqrt(max(early.agreement * (1 - early.agreement), 1 / early.rows) / early.rows) < limits.agreement
+    settled = at_most(early.agreement, early.rows) < limits.agreement
     judged = early if settled else judge(file)
     problem = (
         f"it agrees with fp32 on {early.agreement:.2%} of the first {early.rows} rows, below {limits.agreement:.2%}" if settled else judged.problem
@@ -188,41 +202,50 @@ def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candid
     return replace(seen, status="out", reason=f"out: {problem}") if problem else replace(seen, status="lost")
 
 
+def at_most(agreement: float, rows: int) -> float:
+    """What an agreement that was seen on so many rows may be on all: its one-sided 99 % bound."""
+    return agreement + CHANCE_Z * float(np.sqrt(max(agreement * (1 - agreement), 1 / rows) / rows))
+
+
 def _timed(candidates: Sequence[Candidate], clock: Clock, fp32: Path, scratch: Path) -> list[Candidate]:
     """Latency ÷ fp32's for those that can be shipped, with an interval, and what they cost."""
     able = [one for one in candidates if one.status == "lost"]
-    samples = clock([fp32, *(scratch / f"{one.scheme}.onnx" for one in able)])
-    base, size = samples[0], graphs.size(fp32)
-    measured = {one.scheme: _latency(one, found, base, size) for one, found in zip(able, samples[1:], strict=True)}
+    found = clock([fp32, *(scratch / f"{one.scheme}.onnx" for one in able)])
+    if not found:
+        return list(candidates)
+    (base, *paces), size = found, graphs.size(fp32)
+    measured = {one.scheme: _latency(one, pace, base, size) for one, pace in zip(able, paces, strict=True)}
     return [measured.get(one.scheme, one) for one in candidates]
 
 
-def _latency(one: Candidate, samples: NDArray[np.float64], base: NDArray[np.float64], size: int) -> Candidate:
-    ratio = float(np.median(samples) / np.median(base))
+def _latency(one: Candidate, pace: Pace, base: Pace, size: int) -> Candidate:
+    samples, fp32 = pace.samples, base.samples
+    ratio = float(np.median(samples) / np.median(fp32))
     random = np.random.default_rng(0)
     draws = random.integers(0, samples.shape[1], (DRAWS, samples.shape[1]))  # inputs, paired
-    ratios = np.median(samples[:, draws], axis=(0, 2)) / np.median(base[:, draws], axis=(0, 2))
+    ratios = np.median(samples[:, draws], axis=(0, 2)) / np.median(fp32[:, draws], axis=(0, 2))
     low, high = np.quantile(ratios, [0.025, 0.975])
     cost = (one.bytes or 0) / size * ratio
     return replace(
         one,
-        latency="measured",
+        latency=pace.latency,
         latency_ratio=round(ratio, 4),
         latency_interval=(round(float(low), 4), round(float(high), 4)),
         cost=round(cost, 5),
+        facts={**one.facts, **pace.facts},
     )
 
 
 def clock_here(feeds: Sequence[Feeds]) -> Clock:
     """Times files on this machine: one thread, a session each, whole passes over the inputs in turns, the first of each left out."""
 
-    def clock(files: Sequence[Path]) -> list[NDArray[np.float64]]:
+    def clock(files: Sequence[Path]) -> list[Pace]:
         sessions = [runtime.open_session(file, threads=1) for file in files]
         passes: list[list[list[float]]] = [[] for _ in files]
         for turn in range(PASSES):
             for index in np.roll(np.arange(len(sessions)), turn):
                 passes[index].append([_seconds(sessions[index], feed) for feed in feeds])
-        return [np.array(found[1:]) for found in passes]
+        return [Pace(samples=np.array(found[1:])) for found in passes]
 
     return clock
 

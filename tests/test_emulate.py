@@ -72,6 +72,16 @@ def test_products_are_counted_exactly_when_a_graph_is_one_product(tmp_path: Path
     assert 0 < other < M * K * N
 
 
+def test_kernels_are_avx2s_when_the_cpu_is_a_haswell(tmp_path: Path) -> None:
+    """256 bits are 32 products of int8, added by vpmaddubsw and once more by vpmaddwd, or 8 of fp32; the sums of rows are some more of the former."""
+    mixed = save(tmp_path / "u8.onnx", [helper.make_node("MatMulInteger", ["a", "b"], ["y"])], (2, 6), {"b": B.astype(np.int8)})
+    integers = emulate.counts(mixed, [{"a": (A + 100).astype(np.uint8)}], "haswell")
+    assert 2 * M * K * N // 32 <= integers["int_multiply"] <= 1.05 * 2 * M * K * N // 32
+    assert integers["int_dot"] == integers["float_multiply_add"] == 0
+    floats = emulate.counts(product(tmp_path, "float32"), [{"a": A.astype(np.float32)}], "haswell")
+    assert (floats["float_multiply_add"], floats["int_multiply"]) == (M * K * N // 8, 0)
+
+
 def test_counts_repeat_when_a_graph_runs_again(tmp_path: Path) -> None:
     model, feeds = product(tmp_path, "float32"), [{"a": DRAW.normal(size=(rows, K)).astype(np.float32)} for rows in (256, 128)]
     first, second = (sum(emulate.counts(model, feeds, "cortex-a53").values()) for _ in range(2))
@@ -184,9 +194,10 @@ def test_process_is_ended_at_its_deadline_when_the_model_hangs(tmp_path: Path) -
 
 
 def test_facts_say_emulated_when_asked() -> None:
-    facts = qemu.connect("cortex-a53").facts()
-    assert (facts["arch"], facts["provenance"]) == ("aarch64", "emulated")
-    assert int(facts["qemu"].split(".")[0]) >= 7
+    for cpu, arch in (("cortex-a53", "aarch64"), ("haswell", "x86_64")):
+        facts = qemu.connect(cpu).facts()
+        assert (facts["arch"], facts["provenance"]) == (arch, "emulated")
+        assert int(facts["qemu"].split(".")[0]) >= 7
 
 
 @pytest.mark.parametrize("address", ["qemu", "qemu:", "qemu:cortex-a99"])

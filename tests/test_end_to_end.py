@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ import onnxruntime as ort
 import pytest
 from conftest import build_json, run_cli, write_project, write_rows
 from tokenizers import Tokenizer
+
+from edgedistill import search
+from edgedistill.devices import qemu
+from edgedistill.spec import Candidate
 
 pytestmark = pytest.mark.xdist_group("end-to-end")  # one process builds the shared project once
 
@@ -84,6 +89,30 @@ def test_second_target_retrains_nothing_when_the_first_is_built(project: Path, b
     second = build_json(project, "--target", "android-arm64")
     fresh = [step["stage"] for step in second["steps"] if not step["cached"]]
     assert fresh == ["quantize", "check", "pack"]
+    history = json.loads((Path(second["bundle"]) / "history.json").read_text(encoding="utf-8"))
+    rungs = {rung["name"]: rung for rung in history["ladder"]}
+    scheme = next(one["scheme"] for one in history["candidates"] if one["status"] == "chosen")
+    assert list(rungs) == ["fp32 ONNX", scheme, "cortex-a53", "cortex-a76"]
+    assert all(rung["provenance"] == "unmeasured" or (rung["holds"] and rung["rows"] >= 90) for rung in rungs.values())
+    assert all(rung["note"].startswith("unmeasured: ") for rung in rungs.values() if rung["provenance"] == "unmeasured")
+
+
+@pytest.mark.qemu
+def test_instructions_decide_and_the_report_says_so_when_the_core_can_be_emulated(project: Path, built: dict[str, Any]) -> None:
+    """The choice comes out again from what the bundle holds."""
+    if why := qemu.lacking("cortex-a72"):
+        pytest.skip(why)
+    done = build_json(project, "--target", "linux-arm64-pi4", "--no-bench")
+    history = json.loads((Path(done["bundle"]) / "history.json").read_text(encoding="utf-8"))
+    candidates = [Candidate(**one) for one in history["candidates"]]
+    assert [asdict(one) for one in search.choose(candidates)] == [asdict(Candidate(**one)) for one in history["candidates"]]
+    chosen = next(one for one in candidates if one.chosen)
+    assert (chosen.latency, chosen.facts["instructions"]["cpu"], chosen.facts["instructions"]["classes"]["int_dot"]) == ("emulated", "cortex-a72", 0)
+    assert chosen.reason.startswith("chosen: the least bytes × instructions")
+    assert [rung["name"] for rung in history["ladder"]][2:] == ["cortex-a72"]
+    told = run_cli("report", done["bundle"], "--format", "md", cwd=project).stdout
+    assert "On an emulated cortex-a72" in told
+    assert "instructions ÷ fp32" in told
 
 
 def test_report_shows_the_scores_when_built(project: Path, built: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from edgedistill import plugins
 from edgedistill.formats import _scatter, _statistics, _summary, _text
-from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
+from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
 
 FORMATS = plugins.names("formats")
 assert len(FORMATS) >= 3
@@ -235,6 +235,28 @@ def test_page_marks_emulated_numbers_and_draws_no_ratio_from_them(name: str, rep
     assert "ms (emulated)" in page
     assert "× its latency" not in page
     assert "particulars" in page
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_page_shows_each_rung_of_the_ladder_with_what_it_decides_otherwise(name: str, report: Report) -> None:
+    differing = ({"example": 1041, "off": 0.5, "margin": 0.25}, {"example": 7, "off": 0.25, "margin": None})
+    held = {"against": "this machine (avx_vnni)", "provenance": "emulated", "rows": 256, "agreement_limit": 0.99, "max_abs_limit": 0.1}
+    rungs = (
+        Rung(name="cortex-a53", max_abs=0.034, agreement=1.0, holds=True, **held),  # type: ignore[arg-type]
+        Rung(name="haswell", max_abs=8.0, agreement=0.90234, holds=False, differing=differing, **held),  # type: ignore[arg-type]
+        Rung(name="i8mm", against="this machine", provenance="unmeasured", note="unmeasured: qemu-aarch64 is not here"),
+    )
+    page = " ".join("".join(_Page(_render(name, replace(report, ladder=rungs))).words).replace("\\", "").split())
+    for words in ("cortex-a53 (emulated)", "0.034", "90.2 %", "✗ fails", "1041 (0.25), 7", "qemu-aarch64 is not here", "256"):
+        assert words in page
+    assert "step by step" in "".join(_Page(_render(name, report)).words)
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_column_is_called_instructions_when_they_were_counted(name: str, report: Report) -> None:
+    counted = tuple(replace(one, latency="emulated") if one.latency_ratio else one for one in report.candidates)
+    assert "instructions ÷ fp32" in _render(name, replace(report, candidates=counted))
+    assert "instructions" not in _render(name, report)
 
 
 @pytest.mark.parametrize("name", FOR_PEOPLE)

@@ -164,6 +164,47 @@ def test_profile_is_a_fault_with_its_place_when_something_is_wrong(tmp_path: Pat
     assert words in found[f"mine: {place}"][0]
 
 
+CHECK = 'check = { emulate = { value = ["cortex-a53"], source = "s" }, rows = { value = 8, source = "s" } }\n'
+KERNELS = """kernel_agreement = { value = 0.99, source = "s" }
+kernels = { fp32 = { value = 1e-3, source = "s" }, int8-dynamic = { value = 0.1, source = "s" } }
+"""
+
+
+def test_profile_says_what_is_emulated_when_it_says_what_may_differ(tmp_path: Path) -> None:
+    target = profiles.load_target(written(tmp_path, CHECK + WHOLE + KERNELS))
+    assert target.check is not None
+    assert (target.check.emulate.value, target.check.rows.number, target.check.cost) == (("cortex-a53",), 8, None)
+    assert target.parity.kernels["int8-dynamic"].number == 0.1
+    written(tmp_path, CHECK + WHOLE + KERNELS, "base")
+    without = profiles.load_target(written(tmp_path, 'extends = "base"\ncheck.emulate = { value = [], source = "s" }\n'))
+    assert without.check is not None
+    assert (without.check.emulate.value, without.check.rows.number) == ((), 8)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "place", "words"),
+    [
+        (KERNELS, "", "parity.kernel_agreement", "is missing"),
+        ("kernel_agreement = { value = 0.99", "kernel_agreement = { value = 1.5", "parity.kernel_agreement.value", "a share"),
+        ("int8-dynamic = { value", "int8-static = { value", "parity.kernels", "says nothing of 'int8-dynamic'"),
+        ("int8-dynamic = { value", "int8-dinamic = { value", "parity.kernels.int8-dinamic", "no scheme's name begins"),
+        ("fp32 = { value = 1e-3", "fp32 = { value = 0", "parity.kernels.fp32.value", "above 0"),
+        ('fp32 = { value = 1e-3, source = "s" }', "fp32 = { value = 1e-3 }", "parity.kernels.fp32.source", "is missing"),
+        ('["cortex-a53"], source = "s"', '["cortex-a53"]', "check.emulate.source", "is missing"),
+        ('["cortex-a53"]', '["a", "a"]', "check.emulate.value", "each once"),
+        ("rows = { value = 8", "rows = { value = 0", "check.rows.value", "at least 1"),
+        (', rows = { value = 8, source = "s" }', "", "check.rows", "is missing"),
+        ("rows =", 'cost = { value = "", source = "s" }, rows =', "check.cost.value", "name of a CPU"),
+    ],
+)
+def test_profile_is_a_fault_when_what_is_emulated_is_not_said_whole(tmp_path: Path, before: str, after: str, place: str, words: str) -> None:
+    whole = CHECK + WHOLE + KERNELS
+    assert whole.count(before) == 1
+    found = faults_of(written(tmp_path, whole.replace(before, after)))
+    assert f"mine: {place}" in found
+    assert words in found[f"mine: {place}"][0]
+
+
 @pytest.mark.parametrize("buckets", ["[]", "[64, 32]", "[32, 32]", '["a"]', "[0, 8]", "32"])
 def test_buckets_are_a_fault_when_they_do_not_rise(tmp_path: Path, buckets: str) -> None:
     shapes = f'shapes = {{ value = "bucketed", source = "s" }}\nbuckets = {{ value = {buckets}, source = "s" }}'

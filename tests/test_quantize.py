@@ -117,7 +117,22 @@ def test_file_beyond_the_budget_is_not_judged(tmp_path: Path) -> None:
 def test_latency_is_the_ratio_of_medians(tmp_path: Path) -> None:
     """fp32 in 4 s, both candidates' 100 of 400 bytes; 2 s and 1 s: costs 1/8 and 1/16."""
     times = {"fused": 4.0, "int8-dynamic": 2.0, "int8-static-s8s8": 1.0}
-    clock = lambda files: [np.full((3, 8), times[file.stem]) for file in files]  # noqa: E731
+    clock = lambda files: [search.Pace(samples=np.full((3, 8), times[file.stem])) for file in files]  # noqa: E731
     found = asked(tmp_path, right, ["int8-dynamic", "int8-static-s8s8"], [], clock=clock)
     assert found["int8-static-s8s8"].chosen
     assert (found["int8-dynamic"].latency_ratio, found["int8-dynamic"].latency_interval, found["int8-dynamic"].cost) == (0.5, (0.5, 0.5), 0.125)
+    assert (found["int8-dynamic"].latency, found["int8-dynamic"].facts) == ("measured", {})
+
+
+def test_facts_of_a_count_go_to_its_candidate_and_the_order_decides_when_there_is_none(tmp_path: Path) -> None:
+    """fp32 in 40 instructions, both candidates in 10 and 20, of 100 of 400 bytes."""
+    counts = {"fused": 40.0, "int8-dynamic": 20.0, "int8-static-s8s8": 10.0}
+
+    def clock(files: Any) -> list[search.Pace]:
+        return [search.Pace(samples=np.full((1, 2), counts[file.stem]), latency="emulated", facts={"of": file.stem}) for file in files]
+
+    wanted = ["int8-dynamic", "int8-static-s8s8"]
+    found = asked(tmp_path, right, wanted, [], clock=clock)["int8-static-s8s8"]
+    assert (found.chosen, found.latency, found.cost, found.facts) == (True, "emulated", 0.0625, {"of": "int8-static-s8s8"})
+    nothing = asked(tmp_path, right, wanted, [], clock=lambda files: [])["int8-dynamic"]
+    assert (nothing.chosen, nothing.latency, nothing.cost) == (True, "unmeasured", None)

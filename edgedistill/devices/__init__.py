@@ -18,8 +18,9 @@ A job is a JSON document, the same for every agent (`measure/agent.py`, `measure
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
@@ -74,3 +75,10 @@ def connect(address: str) -> Device:
     """
     way, _, rest = address.partition(":")
     return cast(Device, plugins.load("devices", way).connect(rest))
+
+
+def untimed(model: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:
+    """The job that asks for the answers to feeds, one at a time on one thread, and for no times."""
+    told = [{name: {"dtype": str(array.dtype), "values": array} for name, array in feed.items()} for feed in feeds]
+    asked = {"provider": "CPUExecutionProvider", "threads": 1, "min_runs": 0, "min_s": 0.0, "answers": True}
+    return {"model": str(model), "feeds": told, **asked}

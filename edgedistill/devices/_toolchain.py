@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -44,6 +45,7 @@ LOADERS = {  # where this machine has a device's glibc, and its loader
 }
 GLIBC = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libgcc_s.so.1")
 ARM_WHEELS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+ONE_MAKER = threading.Lock()  # threads of a process would make one folder in one place
 FETCH_S = 600
 BUILD_S = 300
 
@@ -64,18 +66,30 @@ def counter() -> Path:
     return _compiled("insn.so", platform.machine(), COUNTER, ("-shared", "-fPIC", "-fvisibility=hidden"))
 
 
-def qemu() -> str:
+def qemu(arch: str = "aarch64") -> str:
     """The emulator's path. Raises DeviceError with the command that brings it."""
-    found = shutil.which("qemu-aarch64")
+    found = shutil.which(f"qemu-{arch}")
     if found is None:
-        raise DeviceError("qemu-aarch64 is not here", hint=INSTALL["qemu"])
+        raise DeviceError(f"qemu-{arch} is not here", hint=INSTALL["qemu"])
     return found
 
 
-def qemu_version() -> str:
+def qemu_version(arch: str = "aarch64") -> str:
     """The emulator's version."""
-    told = subprocess.run([qemu(), "--version"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([qemu(arch), "--version"], capture_output=True, text=True, check=True).stdout
     return told.split("version", 1)[-1].split()[0]
+
+
+def needed(arch: str) -> None:
+    """Raise DeviceError for the first thing that emulating an architecture needs and that is not here; nothing is fetched or built."""
+    qemu(arch)
+    _compiler(arch)
+    if arch == "aarch64":
+        arm_libraries()
+        return
+    if (platform.system(), platform.machine()) != ("Linux", arch):
+        raise DeviceError(f"an {arch} CPU is emulated only on {arch} Linux: its libraries are this machine's", hint="use such a machine")
+    here_library()
 
 
 def here_library() -> Path:
@@ -207,11 +221,15 @@ def _checked(command: Sequence[str], deadline_s: float, sorry: str) -> None:
 
 
 def _kept(name: str, fill: Callable[[Path], None]) -> Path:
-    """A folder of the tools: the one that is there, or one that `fill` makes beside its place. Two may make it at once."""
-    place = tools_folder() / name
+    """A folder of the tools: the one that is there, or one that `fill` makes beside its place. Two processes may make it at once."""
+    with ONE_MAKER:
+        return _made(tools_folder() / name, fill)
+
+
+def _made(place: Path, fill: Callable[[Path], None]) -> Path:
     if place.is_dir():
         return place
-    work = place.with_name(f".{name}.{os.getpid()}")
+    work = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)

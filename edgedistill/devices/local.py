@@ -8,10 +8,11 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from edgedistill.devices import Ended, _child
 from edgedistill.errors import ConfigError
 from edgedistill.plugins import PACKAGE
 
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 AGENT = PACKAGE / "measure" / "agent.py"
 STATE = ("load_1min", "governor", "mhz", "celsius")
 
@@ -80,6 +83,15 @@ def _listed(array: NDArray[Any]) -> Any:
 def cores() -> int:
     """How many this process may use; not every system tells which."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(work: Callable[[Given], Found], every: Iterable[Given]) -> Iterator[Found]:
+    """What work that waits for other processes finds of each, in order, one for each core at once. On an error what has not begun is dropped."""
+    pool = ThreadPoolExecutor(cores())
+    try:
+        yield from pool.map(work, every)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _cpu_name() -> str:

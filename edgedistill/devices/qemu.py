@@ -1,12 +1,13 @@
-"""An emulated ARM under qemu: the kernels that its CPU would choose, their answers, memory and instruction counts. Never a time.
+"""An emulated CPU under qemu: the kernels that it would choose, their answers, memory and instruction counts. Never a time.
 
 qemu:cortex-a53   qemu:cortex-a72   no dot product          qemu:cortex-a76   dot product          qemu:i8mm   integer matrix products
+qemu:haswell      AVX2 without VNNI: pairs of int8 products are added in 16 bits and saturate
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,22 +15,29 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgedistill.devices import Ended, _runner, _toolchain
-from edgedistill.errors import ConfigError, DeviceError, nearest
+from edgedistill.devices import Ended, _runner, _toolchain, untimed
+from edgedistill.errors import ConfigError, DeviceError, EdgedistillError, StageError, nearest
 
 ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 ARMV8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs"
 CLASSES = ("int_dot", "int_matrix", "int_multiply", "float_multiply_add", "other")  # in the order of measure/insn.c
 TIMES = ("import_ms", "load_ms", "first_ms")
+DEADLINE_S = 1800.0  # of one process; fp32 takes about a second a row and million weights under qemu, seconds on a busy machine
+FAILURES: Mapping[str, type[EdgedistillError]] = {"crashed": StageError, "timeout": DeviceError}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpu:
-    """A CPU as qemu calls it, with the part number and the features that its /proc/cpuinfo shows."""
+    """A CPU as qemu calls it. An ARM has a part number and the features that its /proc/cpuinfo shows; an x86 says all of that itself."""
 
     model: str
-    part: str
-    features: str
+    part: str = ""
+    features: str = ""
+
+    @property
+    def arch(self) -> str:
+        """The instruction set."""
+        return "aarch64" if self.part else "x86_64"
 
 
 CPUS: Mapping[str, Cpu] = {
@@ -38,6 +46,7 @@ CPUS: Mapping[str, Cpu] = {
     "cortex-a76": Cpu(model="cortex-a76", part="0xd0b", features=ARMV8_2),
     # SME answers otherwise and takes minutes under qemu, SVE and pointer authentication slow it down; the part is a Cortex-A710's
     "i8mm": Cpu(model="max,sve=off,sme=off,pauth=off", part="0xd47", features=f"{ARMV8_2} flagm i8mm bf16"),
+    "haswell": Cpu(model="Haswell"),
 }
 
 
@@ -75,11 +84,11 @@ class Emulated:
         return {
             "device": self.address,
             "os": "linux",
-            "arch": "aarch64",
+            "arch": CPUS[self.name].arch,
             "cpu": f"{self.name} (emulated)",
             "cores": _toolchain.CORES,
             "kernel": platform.release(),
-            "qemu": _toolchain.qemu_version(),
+            "qemu": _toolchain.qemu_version(CPUS[self.name].arch),
             "provenance": "emulated",
         }
 
@@ -98,6 +107,42 @@ def connect(name: str) -> Emulated:
     return Emulated(name)
 
 
+def lacking(name: str) -> str:
+    """What is missing here for emulating a CPU, with the command that brings it; empty where nothing is. Nothing is fetched or built."""
+    try:
+        _toolchain.needed(CPUS[connect(name).name].arch)
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+def ready(name: str) -> None:
+    """Fetch and build what emulating a CPU needs. Raises DeviceError with the command that brings what cannot be had."""
+    _place(connect(name).name)
+
+
+def counts(name: str, model: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, int]]:
+    """Instructions of a run of each feed by class, on one thread, repeatable to 0.01 %.
+
+    Raises StageError when the process crashes, DeviceError when it hangs or a tool is missing here.
+    """
+    return checked(name, untimed(model, feeds), counted=True).counts
+
+
+def mean(runs: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """The instructions of an average run by class."""
+    return {name: round(sum(one[name] for one in runs) / len(runs)) for name in CLASSES}
+
+
+def checked(name: str, job: Mapping[str, Any], *, counted: bool) -> Seen:
+    """As `observe`, with an error where the process has no result."""
+    seen = observe(connect(name).name, job, DEADLINE_S, counted=counted)
+    failure = FAILURES.get(seen.result["status"])
+    if failure is not None:
+        raise failure(f"{job['model']} on an emulated {name} {seen.result['status']}: {seen.result['detail']}")
+    return seen
+
+
 def observe(name: str, job: Mapping[str, Any], deadline_s: float, *, counted: bool) -> Seen:
     """The answers to every feed and, where `counted`, the instructions of one more run of each, on one thread.
 
@@ -112,16 +157,19 @@ def observe(name: str, job: Mapping[str, Any], deadline_s: float, *, counted: bo
         seen_from = replace(place, before=(*place.before, *plugin))
         ended = _runner.execute(seen_from, changed, deadline_s, warm=_runner.NOT, marked=counted)
         if counted and not out.is_file():
-            hint = "Debian 12's dynamic qemu-user 7.2 takes them: apt-get install qemu-user"
-            raise DeviceError(f"{_toolchain.qemu()} {_toolchain.qemu_version()} took no plugin: {ended.result.get('detail', '')}", hint=hint)
+            hint, emulator = "Debian 12's dynamic qemu-user 7.2 takes them: apt-get install qemu-user", f"qemu-{CPUS[name].arch}"
+            raise DeviceError(f"{emulator} {_toolchain.qemu_version(CPUS[name].arch)} took no plugin: {ended.result.get('detail', '')}", hint=hint)
         return Seen(result=_emulated(ended.result), answers=ended.answers, counts=_counts(out) if counted else [])
 
 
 def _place(name: str) -> _runner.Place:
     cpu = CPUS[name]
-    emulator, libraries = _toolchain.qemu(), _toolchain.root(name, cpu.part, cpu.features)
-    before = (emulator, "-cpu", cpu.model, "-L", str(libraries))
-    return _runner.Place(runner=_toolchain.runner("aarch64"), library=_toolchain.arm_library(), before=before)
+    before = (_toolchain.qemu(cpu.arch), "-cpu", cpu.model)
+    if cpu.arch != "aarch64":
+        _toolchain.needed(cpu.arch)
+        return _runner.Place(runner=_toolchain.runner(cpu.arch), library=_toolchain.here_library(), before=before)
+    libraries = _toolchain.root(name, cpu.part, cpu.features)
+    return _runner.Place(runner=_toolchain.runner(cpu.arch), library=_toolchain.arm_library(), before=(*before, "-L", str(libraries)))
 
 
 def _emulated(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,9 @@ def page(target: Target) -> Iterator[str]:
     yield from _facts("graph", {name: fact for name, fact in _named(target.graph) if fact is not None}, notes)
     yield from _schemes(target, notes)
     yield from _facts("budget", dict(_named(target.budget)), notes)
-    yield from _facts("parity", dict(_named(target.parity)), notes)
+    yield from _facts("parity", {name: fact for name, fact in _named(target.parity) if isinstance(fact, Fact)}, notes)
+    yield from _facts("largest difference between CPUs, by scheme", target.parity.kernels, notes)
+    yield from _facts("check", {name: fact for name, fact in _named(target.check) if fact is not None} if target.check else {}, notes)
     yield from ("", "sources", *notes.lines())
 
 
@@ -139,7 +141,7 @@ def _facts(title: str, facts: Mapping[str, Fact], notes: _Footnotes) -> Iterator
     if facts:
         yield from ("", title)
     for name, fact in facts.items():
-        shown = ", ".join(map(str, fact.value)) if isinstance(fact.value, tuple) else str(fact.value)
+        shown = ", ".join(map(str, fact.value)) or "none" if isinstance(fact.value, tuple) else str(fact.value)
         yield from _entry(name, f"{shown} {notes.mark(fact.source)}", fact.note)
 
 

@@ -41,7 +41,7 @@ def latencies(report: Report) -> tuple[Point, ...]:
     """Median latency in ms of all that were measured; a candidate's is its fp32 model's, the student's or the original's, times its ratio."""
     medians = {one.name: median_latency_ms(report, one.name) for one in report.subjects}
     fp32 = medians.get("student" if report.baseline == "teacher" else report.baseline)
-    ratios = {one.scheme: one.latency_ratio for one in report.candidates}
+    ratios = {one.scheme: one.latency_ratio for one in report.candidates if one.latency != "emulated"}
     scaled = {scheme: fp32 * ratio for scheme, ratio in ratios.items() if fp32 is not None and ratio is not None}
     return _points(report, {name: value for name, value in medians.items() if value is not None}, scaled)
 

@@ -19,10 +19,11 @@ from edgedistill.formats._text import (
     range_cell,
     score,
     score_interval,
+    significant,
     times,
     typical_cell,
 )
-from edgedistill.spec import Candidate, Measurement, Report
+from edgedistill.spec import Candidate, Measurement, Report, Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def candidates(report: Report) -> Table:
     return Table(
         title="Quantisation candidates",
         align="llrrrrrll",
-        columns=("scheme", "engine", "size", f"{report.metric}", "agreement", "int8 MACs", "latency ÷ fp32", "outcome", "reason"),
+        columns=("scheme", "engine", "size", f"{report.metric}", "agreement", "int8 MACs", f"{_speed(report)} ÷ fp32", "outcome", "reason"),
         rows=tuple(_candidate(one, report.metric) for one in report.candidates),
         empty="No quantisation scheme was tried.",
         note="Judged against the fp32 student on validation rows, on the machine that quantised; the models above on the test rows."
@@ -120,6 +121,11 @@ def _candidate(one: Candidate, metric: str) -> tuple[str, ...]:
         f"✓ {one.status}" if one.chosen else one.status,
         one.reason.removeprefix(f"{one.status}: ") + _kept(one),
     )
+
+
+def _speed(report: Report) -> str:
+    """What the schemes were chosen by: instructions where latency was emulated."""
+    return "instructions" if any(one.latency == "emulated" for one in report.candidates) else "latency"
 
 
 def _kept(one: Candidate) -> str:
@@ -203,6 +209,34 @@ def graph(report: Report) -> Table:
         empty="The graphs were not counted.",
         note="Nodes by operator, then the bytes of weights by what they are for and how they are kept.",
     )
+
+
+def ladder(report: Report) -> Table:
+    """From torch to the device's own kernels: what each step changes, and which examples it decides otherwise."""
+    return Table(
+        title="Parity ladder",
+        align="lllrrrrrl",
+        columns=("outcome", "rung", "held against", "examples", "max abs", "allowed", "agreement", "asked", "decided otherwise (margin)"),
+        rows=tuple(_rung(one) for one in report.ladder),
+        empty="The bundle was not held against its earlier forms step by step.",
+        note="The same test examples on both sides. A margin is the lead that the largest answer had before.",
+    )
+
+
+def _rung(one: Rung) -> tuple[str, ...]:
+    outcome = {True: "✓ holds", False: "✗ fails", None: one.provenance}[one.holds]
+    name = f"{one.name} (emulated)" if one.provenance == "emulated" else one.name
+    if one.max_abs is None or one.agreement is None:
+        return (outcome, name, one.against, *[""] * 5, one.note)
+    asked = "" if one.agreement_limit is None else percent(one.agreement_limit)
+    allowed = "" if one.max_abs_limit is None else plain_number(one.max_abs_limit)
+    figures = (f"{one.rows:,}", significant(one.max_abs, 2), allowed, percent(one.agreement), asked)
+    return (outcome, name, one.against, *figures, ", ".join(map(_differing, one.differing)) or "none")
+
+
+def _differing(example: Mapping[str, Any]) -> str:
+    margin = "" if example["margin"] is None else f" ({significant(example['margin'], 2)})"
+    return f"{example['example']}{margin}"
 
 
 def verdicts(report: Report) -> Table:

@@ -15,6 +15,7 @@ TABLES = (
     _tables.candidates,
     _tables.targets,
     _tables.graph,
+    _tables.ladder,
     _tables.verdicts,
     _tables.steps,
     _tables.environment,

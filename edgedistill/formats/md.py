@@ -24,6 +24,7 @@ def render(report: Report) -> str:
         _section(_tables.candidates(report)),
         _section(_tables.targets(report)),
         _folded(_tables.graph(report)),
+        _section(_tables.ladder(report)),
         _section(_tables.verdicts(report)),
         _folded(_tables.steps(report)),
         _folded(_tables.environment(report)),

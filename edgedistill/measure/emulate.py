@@ -1,4 +1,4 @@
-"""A bundle on emulated ARM CPUs: whether their kernels answer as this machine's do, and how many instructions they take.
+"""A bundle on emulated CPUs: whether their kernels answer as this machine's do, and how many instructions they take.
 
     python -m edgedistill.measure.emulate BUNDLE --cpu cortex-a53 --cpu cortex-a76 [--rows N] [--fp32 FILE] [--json]
 
@@ -21,16 +21,14 @@ from numpy.typing import NDArray
 
 from edgedistill import runtime
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples, open_bundle
-from edgedistill.devices import qemu
-from edgedistill.errors import ConfigError, DeviceError, EdgedistillError, IntegrityError, StageError
+from edgedistill.devices import qemu, untimed
+from edgedistill.errors import ConfigError, EdgedistillError, IntegrityError
 from edgedistill.measure import agent
 from edgedistill.progress import Progress, drawn
 
 SCHEMA = "edgedistill.emulate/1"  # 1: first
 ROWS = 32  # as many golden cases as a bundle has
-DEADLINE_S = 1800.0  # of one process; fp32 takes about a second a row and million weights under qemu, seconds on a busy machine
 NOTE = "emulated: answers and instruction counts are the CPU's own kernels'; a count is not a time"
-FAILURES: Mapping[str, type[EdgedistillError]] = {"crashed": StageError, "timeout": DeviceError}
 
 Feed = Mapping[str, NDArray[Any]]
 Picks = dict[str, Any]
@@ -46,13 +44,13 @@ class Parity:
 
 def counts(model: Path, feeds: Sequence[Feed], cpu: str) -> dict[str, int]:
     """Instructions of one run by class, the mean over the feeds, on one thread. Repeatable to 0.01 %."""
-    return _mean(_observed(cpu, _job(model, feeds), counted=True).counts)
+    return qemu.mean(qemu.counts(cpu, model, feeds))
 
 
 def parity(model: Path, feeds: Sequence[Feed], cpus: Sequence[str], picks: Sequence[Picks] = ()) -> dict[str, Parity]:
     """For each emulated CPU how near its answers are to this machine's, one feed at a time; `picks` are the answers that count."""
     here = _here(model, feeds)
-    return {cpu: compare(_observed(cpu, _job(model, feeds), counted=False).answers, here, picks or [{}] * len(feeds)) for cpu in cpus}
+    return {cpu: compare(qemu.checked(cpu, untimed(model, feeds), counted=False).answers, here, picks or [{}] * len(feeds)) for cpu in cpus}
 
 
 def compare(theirs: Sequence[NDArray[Any]], ours: Sequence[NDArray[Any]], picks: Sequence[Picks]) -> Parity:
@@ -125,12 +123,12 @@ def _finite(value: Any) -> Any:
 
 def _row(cpu: str, job: Mapping[str, Any], here: Sequence[NDArray[Any]], fp32: Path | None) -> dict[str, Any]:
     """What one CPU says of the bundle, and of the fp32 file on the same rows."""
-    seen = _observed(cpu, job, counted=True)
+    seen = qemu.checked(cpu, job, counted=True)
     told = {name: seen.result[name] for name in ("status", "worst_difference", "onnxruntime", "provenance")}
-    row = {"cpu": cpu, **told, **asdict(compare(seen.answers, here, job["picks"])), "instructions": _mean(seen.counts)}
+    row = {"cpu": cpu, **told, **asdict(compare(seen.answers, here, job["picks"])), "instructions": qemu.mean(seen.counts)}
     if fp32 is None:
         return row
-    plain = _mean(_observed(cpu, _fp32_job(job, fp32), counted=True).counts)
+    plain = qemu.mean(qemu.checked(cpu, _fp32_job(job, fp32), counted=True).counts)
     return row | {"instructions_fp32": plain, "ratio": sum(row["instructions"].values()) / sum(plain.values())}
 
 
@@ -147,34 +145,16 @@ def _golden_job(bundle: Bundle, rows: int) -> tuple[dict[str, Any], list[NDArray
     feeds = [runtime.fitted(session, task.feeds([row], spec["pad_id"]), spec["pad_id"]) for row in encoded]
     answers = [row for case in golden["cases"] for row in case["outputs"]][: len(feeds)]
     checks = {"picks": [task.picks([row]) for row in encoded], "golden": answers, "tolerance": golden["tolerance"]}
-    return {**_job(model, feeds), **checks}, [session.run(None, dict(feed))[0] for feed in feeds]
+    return {**untimed(model, feeds), **checks}, [session.run(None, dict(feed))[0] for feed in feeds]
 
 
 def _fp32_job(job: Mapping[str, Any], fp32: Path) -> dict[str, Any]:
     return {name: value for name, value in job.items() if name not in ("golden", "tolerance")} | {"model": str(fp32)}
 
 
-def _job(model: Path, feeds: Sequence[Feed]) -> dict[str, Any]:
-    """What an agent gets: the feeds at their own length, one at a time."""
-    told = [{name: {"dtype": str(array.dtype), "values": array} for name, array in feed.items()} for feed in feeds]
-    return {"model": str(model), "feeds": told, "picks": [{}] * len(told), "provider": "CPUExecutionProvider", "threads": 1}
-
-
-def _observed(cpu: str, job: Mapping[str, Any], *, counted: bool) -> qemu.Seen:
-    seen = qemu.observe(qemu.connect(cpu.removeprefix("qemu:")).name, job, DEADLINE_S, counted=counted)
-    failure = FAILURES.get(seen.result["status"])
-    if failure is not None:
-        raise failure(f"emulate: {job['model']} on {cpu} {seen.result['status']}: {seen.result['detail']}")
-    return seen
-
-
 def _here(model: Path, feeds: Sequence[Feed]) -> list[NDArray[Any]]:
     session = runtime.open_session(model, threads=1)
     return [session.run(None, dict(feed))[0] for feed in feeds]
-
-
-def _mean(runs: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    return {name: round(sum(one[name] for one in runs) / len(runs)) for name in qemu.CLASSES}
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgedistill.bundle.reader import Bundle
 from edgedistill.measure import table
-from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
+from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
 
 MEASURED_WITH = "CPUExecutionProvider"
 TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "original": "fp32", "bundle": "quantised"}
@@ -45,6 +45,7 @@ def make_report(
         devices=tuple(table.rows(bench)) if bench else (),
         higher_is_better=manifest["higher_is_better"],
         baseline=bundle.baseline,
+        ladder=tuple(Rung(**_tuples(one)) for one in history.get("ladder", ())),
     )
 
 
@@ -103,6 +104,8 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
         else [f"Unknown tokens on the training texts: {rate['student']:.4%} with the student's vocabulary, {rate['teacher']:.4%} with the teacher's."]
     )
     notes += [f"Forbidden on {manifest['target']}: {entry['scheme']} — {entry['why']}." for entry in history["forbidden"]]
+    notes += [f"The rung {one['name']} of the ladder is {one['note']}." for one in history.get("ladder", ()) if one["provenance"] == "unmeasured"]
+    notes += [instructions(one) for one in history["candidates"] if one["status"] == "chosen" and "instructions" in one["facts"]]
     if bench is None:
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
     for entry in bench["devices"]:
@@ -130,3 +133,24 @@ def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline
     for name, share in entry.get("instruction_ratios", {}).items():
         notes.append(f"{where['device']}, emulated: instructions of the {name} ÷ the {baseline}'s: {share:.3f}. A count is not a time.")
     return notes
+
+
+PRODUCTS = {  # how an ARM core multiplies integers, by the class of instruction that a bundle has most of
+    "int_matrix": "integer matrix multiplies of 32 products each",
+    "int_dot": "dot products of 16 products each",
+    "int_multiply": "multiplies of 8 products each: this core has no dot product, which does 16",
+}
+
+
+def instructions(chosen: Mapping[str, Any]) -> str:
+    """Why this core takes the time that it takes: what its products are made of."""
+    found = chosen["facts"]["instructions"]
+    classes, fp32 = found["classes"], found["fp32"]
+    total, base = sum(classes.values()) / 1e6, sum(fp32.values()) / 1e6
+    share = f"{total / base:.2f} of fp32's {base:.1f} M"
+    said = f"On an emulated {found['cpu']} {chosen['scheme']} takes {total:.1f} M instructions an input, {share}"
+    kind = max(PRODUCTS, key=lambda name: classes[name])
+    if not classes[kind]:
+        return f"{said}; it multiplies no integers."
+    floats = f"fp32 has {fp32['float_multiply_add'] / 1e6:.1f} M multiply-adds of 4"
+    return f"{said}. Of them {classes[kind] / 1e6:.1f} M are {PRODUCTS[kind]}; {floats}. A count is not a time."

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgedistill import data, plugins, profiles
 from edgedistill.cache import key_of
+from edgedistill.devices import qemu
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.spec import Data, Loss, Recipe, Round, Step, Target, Transfer, plain
 
@@ -105,7 +106,10 @@ def _sources(recipe: Recipe) -> dict[str, str]:
 PLACES = ("source", "model")  # fields that say where something is: what it holds is in the key, where it lies is not
 
 
-LATER = {"quantization_aware": False}  # fields that came after there were stores: unset, they ask for what was always done, by the same key
+LATER = {
+    "quantization_aware": False,
+    "counted": "",
+}  # fields that came after there were stores: unset, they ask for what was always done, by the same key
 
 
 def _keyed(params: Any) -> Any:
@@ -224,8 +228,21 @@ def _quantize(planner: _Planner, target: Target, prepare: Step, export: Step) ->
         length=_length(target, planner.recipe.data.max_length),
         latency_counts=profiles.is_this_machine(target),
         max_length=planner.recipe.data.max_length,
+        counted=_counted(target),
     )
     return planner.step("quantize", params, {"prepare": prepare, "export": export, "model": export.needs["model"]})
+
+
+def _counted(target: Target) -> str:
+    """The CPU whose instructions are counted: the profile's, unless this machine is of its kind or cannot emulate it."""
+    cpu = str(target.check.cost.value) if target.check and target.check.cost else ""
+    return cpu if cpu and not profiles.is_this_machine(target) and not qemu.lacking(cpu) else ""
+
+
+def _emulate(target: Target) -> tuple[str, ...]:
+    """The CPUs that the profile wants emulated."""
+    asked = target.check.emulate.value if target.check else ()
+    return tuple(map(str, asked)) if isinstance(asked, tuple) else ()
 
 
 def _length(target: Target, max_length: int) -> int:
@@ -245,10 +262,20 @@ def _check(planner: _Planner, target: Target, needs: Mapping[str, Step]) -> Step
         model_mb=float(target.budget.model_mb.number),
         accuracy_drop=float(target.budget.accuracy_drop.number),
         fp32_max_abs=float(target.parity.fp32_max_abs.number),
+        agreement=float(target.parity.int8_agreement.number),
+        kernel_agreement=float(target.parity.kernel_agreement.number) if target.parity.kernel_agreement else 0.0,
+        kernels={scheme: fact.number for scheme, fact in target.parity.kernels.items()},
+        rows=int(target.check.rows.number) if target.check else LADDER_ROWS,
+        emulate=_emulate(target),
+        emulated=tuple(cpu for cpu in _emulate(target) if not qemu.lacking(cpu)),
         max_length=recipe.data.max_length,
         seed=recipe.seed,
     )
-    return planner.step("check", params, {role: needs[role] for role in ("prepare", "teacher", "export", "control", "quantize") if role in needs})
+    roles = ("prepare", "teacher", "export", "control", "quantize")
+    return planner.step("check", params, {"model": needs["export"].needs["model"], **{role: needs[role] for role in roles if role in needs}})
+
+
+LADDER_ROWS = 256  # of the test split, where the profile says nothing
 
 
 def _pack(recipe: Recipe, target: Target, planner: _Planner) -> Step:

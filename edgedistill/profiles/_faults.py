@@ -16,7 +16,7 @@ WORDS = {"source": SOURCE_HINT, "why": "say what goes wrong with it: whoever ask
 
 def faults_of(document: Mapping[str, Any]) -> list[Fault]:
     """Every fault, with its dotted place."""
-    return [*_silent(document), *_scheme_faults(document), *_bound_faults(document), *_shape_faults(document)]
+    return [*_silent(document), *_scheme_faults(document), *_bound_faults(document), *_shape_faults(document), *_check_faults(document)]
 
 
 def _silent(node: Any, where: str = "") -> Iterator[Fault]:
@@ -75,6 +75,14 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value)) and len(set(value)) == len(value)
+
+
+def _share(value: Any) -> bool:
+    return _not_negative(value) and value <= 1
+
+
 def _rising(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_whole, value)) and value == sorted(set(value))
 
@@ -91,13 +99,19 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "budget.model_mb": (_above_zero, "a number above 0"),
     "budget.accuracy_drop": (_not_negative, "a number, 0 or above"),
     "parity.fp32_max_abs": (_above_zero, "a number above 0"),
-    "parity.int8_agreement": (lambda value: _not_negative(value) and value <= 1, "a share from 0 to 1"),
+    "parity.int8_agreement": (_share, "a share from 0 to 1"),
     "parity.int8_drop": (_not_negative, "a number, 0 or above"),
+    "parity.kernel_agreement": (_share, "a share from 0 to 1"),
+    "check.emulate": (_texts, "a list of CPUs, each once, empty for none"),
+    "check.rows": (_whole, "a whole number, at least 1"),
+    "check.cost": (_text, "the name of a CPU"),
 }
 
 
 def _bound_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
-    for where, (holds, expected) in BOUNDS.items():
+    kernels = _at(document, "parity.kernels")
+    tolerances = {f"parity.kernels.{scheme}": (_above_zero, "a number above 0") for scheme in kernels} if isinstance(kernels, Mapping) else {}
+    for where, (holds, expected) in (BOUNDS | tolerances).items():
         fact = _at(document, where)
         if isinstance(fact, Mapping) and "value" in fact and (isinstance(fact["value"], bool) or not holds(fact["value"])):
             yield Fault(f"{where}.value", f"expected {expected} (found {fact['value']!r})")
@@ -109,6 +123,25 @@ def _shape_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("graph.buckets", "is missing: bucketed shapes need the token counts to choose from")
     if shapes == "dynamic" and buckets is not None:
         yield Fault("graph.buckets", "says nothing where shapes are dynamic", "shapes = bucketed takes the smallest that holds the texts")
+
+
+def _check_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    """Whoever emulates says what may differ, for every scheme that may come of a build."""
+    kernels = _at(document, "parity.kernels")
+    for scheme in kernels if isinstance(kernels, Mapping) else ():
+        if not any(schemes.begins([scheme], name) for name in schemes.names()):
+            yield Fault(f"parity.kernels.{scheme}", f"no scheme's name begins with '{scheme}'", "fp32, int8, int8-dynamic, int4 …")
+    if not _at(document, "check.emulate.value"):
+        return
+    if _at(document, "parity.kernel_agreement") is None:
+        yield Fault("parity.kernel_agreement", "is missing: an emulated CPU is held against this machine by it")
+    known = list(kernels) if isinstance(kernels, Mapping) else []
+    for _, name in _names(document, "allowed"):
+        if schemes.begins(known, name) is None:
+            yield Fault(
+                "parity.kernels", f"says nothing of '{name}', which an emulated CPU may get", 'for example: int8 = { value = 0.1, source = "…" }'
+            )
+            return
 
 
 def _at(document: Mapping[str, Any], dotted: str) -> Any:

@@ -9,6 +9,7 @@ from edgedistill.spec import Target
 
 CPUINFO = Path("/proc/cpuinfo")
 MEASURED_WITH = "CPUExecutionProvider"  # a build's own latencies come from it: they say nothing of another provider
+KERNELS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2", "i8mm", "asimddp", "asimd")
 ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}  # what macOS and Windows call Linux's names
 
 
@@ -26,6 +27,15 @@ def is_this_machine(target: Target, cpuinfo: Path = CPUINFO) -> bool:
     except OSError:  # no /proc here
         return not target.platform.requires and not target.platform.lacks
     return every.issuperset(target.platform.requires) and some.isdisjoint(target.platform.lacks)
+
+
+def kernels(cpuinfo: Path = CPUINFO) -> str:
+    """The feature by which ONNX Runtime chooses this machine's integer kernels, best first; its architecture where none can be seen."""
+    try:
+        every, _ = cpu_features(cpuinfo.read_text(encoding="utf-8", errors="replace"))
+    except OSError:  # no /proc here
+        every = frozenset()
+    return next((name for name in KERNELS if name in every), platform.machine())
 
 
 def cpu_features(cpuinfo: str) -> tuple[frozenset[str], frozenset[str]]:

@@ -7,8 +7,8 @@ reading them needs nothing but the standard library.
 from edgedistill.spec._noun import Noun, plain
 from edgedistill.spec.made import Artifact, Inputs, Step
 from edgedistill.spec.recipe import Augment, Data, Gates, Loss, Pretrain, Recipe, Round, Schedule, Student, Teacher, Transfer
-from edgedistill.spec.report import Candidate, Curve, Measurement, Report, Subject, Verdict
-from edgedistill.spec.target import Allowed, Budget, Fact, Forbidden, Graph, Parity, Platform, Quantization, Runtime, Target
+from edgedistill.spec.report import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
+from edgedistill.spec.target import Allowed, Budget, Check, Fact, Forbidden, Graph, Parity, Platform, Quantization, Runtime, Target
 
 __all__ = [
     "Allowed",
@@ -16,6 +16,7 @@ __all__ = [
     "Augment",
     "Budget",
     "Candidate",
+    "Check",
     "Curve",
     "Data",
     "Fact",
@@ -33,6 +34,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Round",
+    "Rung",
     "Runtime",
     "Schedule",
     "Step",

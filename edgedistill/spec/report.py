@@ -39,7 +39,8 @@ class Candidate(Noun):
     """One quantisation scheme and how it came out against the fp32 model that it was made from.
 
     `score` and `agreement` are of `rows` rows that did not calibrate; what was not measured is None. `cost` is its share of fp32's bytes times
-    its share of fp32's latency, and `latency` says where that latency is from. `facts` is what its engine found out.
+    its share of fp32's latency, and `latency` says where that latency is from: an `emulated` one is
+    a share of instructions, which are no time. `facts` is what its engine, and whoever counted, found out.
     """
 
     scheme: str
@@ -84,11 +85,35 @@ class Verdict(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rung(Noun):
+    """A step of the parity ladder: the same examples on two sides that should answer alike, `name` and what it is held `against`.
+
+    `max_abs` is the largest difference of an answer, `agreement` the share of like decisions; limits that nobody set are None. `differing` are
+    the examples that are decided otherwise, the widest margins first: `example` its number in the test split, `off` its largest difference,
+    `margin` the other side's lead of its largest answer, None where answers are no choice of one. `note` says why a rung is `unmeasured` or
+    how it crashed.
+    """
+
+    name: str
+    against: str
+    provenance: Literal["measured", "emulated", "unmeasured"] = "measured"
+    rows: int = 0
+    max_abs: float | None = None
+    max_abs_limit: float | None = None
+    agreement: float | None = None
+    agreement_limit: float | None = None
+    holds: bool | None = None
+    differing: tuple[Mapping[str, Any], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Noun):
     """Everything a person or CI wants to know about one bundle on one device.
 
     `targets` has a row for each device that was built for together with it, `devices` one for each model on each device that it was benched on;
-    `graph` the operators and bytes of fp32's file and of the chosen; `baseline` the subject that the bundle is held against.
+    `graph` the operators and bytes of fp32's file and of the chosen; `baseline` the subject that the bundle is held
+    against; `ladder` the steps from torch to the device's own kernels.
     """
 
     name: str
@@ -113,3 +138,4 @@ class Report(Noun):
     graph: Mapping[str, Any] = field(default_factory=dict)
     baseline: str = "teacher"
     devices: tuple[Mapping[str, Any], ...] = ()
+    ladder: tuple[Rung, ...] = ()

@@ -99,11 +99,29 @@ class Budget(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity(Noun):
-    """Largest difference of logits, fp32 ONNX against torch; smallest agreement and largest loss of score, quantised file against fp32."""
+    """Largest difference of logits, fp32 ONNX against torch; smallest agreement and largest loss of score, quantised file against fp32.
+
+    `kernels` and `kernel_agreement` are for the same file on another CPU: the largest difference of logits by scheme, where the longest key that
+    begins a scheme's name counts, and the smallest share of like decisions.
+    """
 
     fp32_max_abs: Fact
     int8_agreement: Fact
     int8_drop: Fact
+    kernels: Mapping[str, Fact] = field(default_factory=dict)
+    kernel_agreement: Fact | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check(Noun):
+    """What stands in for the device while nobody has one: CPUs to emulate, and on how many examples of the test split.
+
+    `cost` is the CPU whose instructions, counted, stand for latency in the search. Floating-point schemes are run on an eighth of the examples.
+    """
+
+    emulate: Fact
+    rows: Fact
+    cost: Fact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,5 +140,6 @@ class Target(Noun):
     quantization: Quantization
     budget: Budget
     parity: Parity
+    check: Check | None = None
     transport: Literal["local", "ssh", "adb", "browser", "none"] = "local"
     extends: str = ""

@@ -1,8 +1,8 @@
-"""check: the exported, quantised file on the whole test split, held against the teacher, the gates and the target's budgets."""
+"""check: the quantised file on the whole test split, held against the teacher, the gates and the budgets; and the parity ladder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,28 +10,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, ragged, runtime
+from edgedistill import plugins, ragged, runtime, schemes
 from edgedistill.errors import Fault
 from edgedistill.progress import Progress
-from edgedistill.spec import Inputs, Verdict
+from edgedistill.spec import Inputs, Rung, Verdict
+from edgedistill.stages import _ladder as ladder
 from edgedistill.stages import _quality as quality
 from edgedistill.stages import needs_files
-from edgedistill.stages._splits import class_names, read_split
+from edgedistill.stages._splits import Split, class_names, read_split
 from edgedistill.training import models
 
-VERSION = 3  # 3: every task
+VERSION = 4  # 3: every task; 4: the parity ladder
 TOOLS = ("onnxruntime", "scipy", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """The limits, from the recipe's gates and the target's budgets."""
+    """The limits, from the recipe's gates and the target's budgets.
+
+    `emulate` are the CPUs that the profile wants on the ladder, `emulated` those of them that this machine can emulate: it is in the key, because a
+    rung that is unmeasured for want of an emulator is to be measured once there is one. `kernels` is by scheme, `rows` are test examples.
+    """
 
     task: str
     retention: float
     model_mb: float
     accuracy_drop: float
     fp32_max_abs: float
+    agreement: float
+    kernel_agreement: float
+    kernels: Mapping[str, float]
+    rows: int
+    emulate: tuple[str, ...]
+    emulated: tuple[str, ...]
     max_length: int
     seed: int
 
@@ -45,7 +56,9 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     """Write what the bundle said of the test split; the facts hold scores, intervals and verdicts."""
     task = plugins.load("tasks", params.task)
     teacher = inputs["teacher"]
-    evidence, decisions = _bundle(task, inputs, params.max_length, progress)
+    test = read_split(inputs["prepare"].path, "test")
+    rows_read = task.encode(models.load_encoder(task, inputs["export"].path), test.examples, params.max_length)
+    evidence, decisions = _bundle(task, inputs, test, rows_read, progress)
     np.save(out / "evidence.npy", evidence)
     ragged.save(out / "decisions.npz", decisions)
     subjects = {"teacher": teacher, "student": inputs["export"]} | {role: inputs[role] for role in ("control",) if role in inputs.artifacts}
@@ -53,7 +66,11 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     decided = {name: _read(artifact.path) for name, artifact in subjects.items()} | {"bundle": decisions}
     scores = {name: task.total(found) for name, found in rows.items()}
     retention = quality.retention(task, scores["bundle"], scores["teacher"])
-    verdicts = _verdicts(params, task, scores, retention, inputs)
+    rungs = _ladder(params, task, inputs, rows_read, progress)
+    verdicts = [*_verdicts(params, task, scores, retention, inputs), *(ladder.verdict(one) for one in rungs if one.holds is not None)]
+    for one in rungs:
+        if one.holds is None:
+            progress.note(ladder.sentence(one))
     for verdict in verdicts:
         (progress.note if verdict.ok else progress.warn)(verdict.sentence)
     return {
@@ -65,6 +82,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         "retention_interval": quality.retention_interval(task, rows["bundle"], rows["teacher"], params.seed),
         "agreement": {name: float(np.nan_to_num(task.alike(found, decided["teacher"])).mean()) for name, found in decided.items()},
         "verdicts": [asdict(verdict) for verdict in verdicts],
+        "ladder": [asdict(one) for one in rungs],
     }
 
 
@@ -78,16 +96,28 @@ def _read(folder: Path) -> list[NDArray[Any]]:
     return [found[index] for index in range(len(found))]
 
 
-def _bundle(task: Any, inputs: Inputs, max_length: int, progress: Progress) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
+def _bundle(task: Any, inputs: Inputs, test: Split, rows: Sequence[Any], progress: Progress) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
     """One example at a time, as a device runs it: dynamic int8 scales its activations by what is in the batch."""
-    export = inputs["export"]
-    test = read_split(inputs["prepare"].path, "test")
-    rows = task.encode(models.load_encoder(task, export.path), test.examples, max_length)
     total = sum(map(len, rows))
     seen = lambda done: progress.advance(done, total, "model runs")  # noqa: E731  shorter than a nested def
     session = runtime.open_session(inputs["quantize"].path / "model.onnx")
     names = class_names(inputs["prepare"].path)
-    return quality.judge(task, session, rows, test, names, int(export.facts["pad_id"]), 1, seen)
+    return quality.judge(task, session, rows, test, names, int(inputs["export"].facts["pad_id"]), 1, seen)
+
+
+def _ladder(params: Params, task: Any, inputs: Inputs, rows: Sequence[Any], progress: Progress) -> list[Rung]:
+    scheme = str(inputs["quantize"].facts["scheme"])
+    files = ladder.Files(
+        torch=inputs["model"].path, fp32=inputs["export"].path / "fused.onnx", chosen=inputs["quantize"].path / "model.onnx", scheme=scheme
+    )
+    limits = ladder.Limits(
+        fp32_max_abs=params.fp32_max_abs,
+        agreement=params.agreement,
+        kernel_max_abs=params.kernels.get(schemes.begins(params.kernels, scheme) or ""),
+        kernel_agreement=params.kernel_agreement,
+    )
+    examples = ladder.some(task, rows, params.rows, int(inputs["export"].facts["pad_id"]))
+    return ladder.climb(examples, files, limits, params.emulate, progress)
 
 
 def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention: float, inputs: Inputs) -> list[Verdict]:

@@ -24,9 +24,10 @@ from edgedistill.stages._splits import class_names, read_split
 from edgedistill.stages._usage import usage
 from edgedistill.training import models
 
-VERSION = 3  # 2: every task; 3: what the search found out of each candidate, and the graph
+VERSION = 4  # 2: every task; 3: what the search found out of each candidate, and the graph; 4: the parity ladder
 TOOLS = ("edgedistill", "onnxruntime")
 MANIFEST_SCHEMA = "edgedistill.bundle/2"  # 1: first; 2: `encoder` for `text`, the columns, which way the metric goes
+HISTORY_SCHEMA = "edgedistill.history/3"  # 2: the graph; 3: the parity ladder, which a foreign model's history/2 has not
 GOLDEN_SCHEMA = "edgedistill.golden/2"  # 1: first; 2: `example` for `text`, rows and answers as lists
 DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 MOST_CLASSES = 256  # of a golden answer
@@ -114,11 +115,12 @@ def _history(inputs: Inputs) -> dict[str, Any]:
     curves = {role: artifact.facts["curves"] for role, artifact in inputs.artifacts.items() if "curves" in artifact.facts}
     quantize = inputs["quantize"].facts
     return {
-        "schema": "edgedistill.history/2",
+        "schema": HISTORY_SCHEMA,
         "curves": curves,
         "candidates": quantize["candidates"],
         "forbidden": quantize["forbidden"],
         "graph": quantize["graph"],
+        "ladder": inputs["check"].facts["ladder"],
     }
 
 

@@ -16,8 +16,8 @@ from edgedistill.cache import RESUME
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs
+from edgedistill.stages import _counts, needs_files
 from edgedistill.stages import _quality as quality
-from edgedistill.stages import needs_files
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
@@ -34,6 +34,8 @@ class Params:
     """What the target allows and forbids, and what a quantised file may lose against its own fp32 on the validation rows.
 
     `length` above 0 asks for a graph of one shape: a batch of 1 at so many tokens. `latency_counts` says that this machine is of the target's kind.
+    `counted` is the CPU whose instructions stand for latency; empty where the profile names none or it cannot be emulated here. Both are in the key,
+    because the receipts differ: whoever installs the emulator later is to get the better choice, not the old one.
     """
 
     task: str
@@ -45,6 +47,7 @@ class Params:
     length: int
     latency_counts: bool
     max_length: int
+    counted: str = ""
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
@@ -75,8 +78,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         forward=bench.task.forward,
     )
     limits = search.Limits(agreement=params.agreement, bytes=params.model_mb * 1e6)
-    clock = search.clock_here([bench.feeds([row]) for row in bench.flat[:TIMED]]) if params.latency_counts else None
-    found = search.find(params.allowed, source, bench, limits, clock, scratch, progress)
+    found = search.find(params.allowed, source, bench, limits, _clock(params, bench, progress), scratch, progress)
     files = graphs.copied(found.file, out / "model.onnx")
     return {
         "scheme": found.chosen.scheme,
@@ -91,6 +93,13 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
 def ensures(out: Path) -> None:
     """There is a model."""
     needs_files(out, "model.onnx")
+
+
+def _clock(params: Params, bench: _Bench, progress: Progress) -> search.Clock | None:
+    """Time where this machine is of the target's kind, else instructions where its CPU can be emulated."""
+    if params.latency_counts:
+        return search.clock_here([bench.feeds([row]) for row in bench.flat[:TIMED]])
+    return _counts.clock(params.counted, [bench.feeds([row]) for row in bench.flat[: _counts.ROWS]], progress) if params.counted else None
 
 
 def _sizes(params: Params) -> dict[str, int]:

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import surgery
+from numpy.typing import NDArray
+
+from edgedistill import ragged, surgery
 from edgedistill.errors import ConfigError, Fault
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "model.pth")
@@ -128,6 +130,19 @@ def accepted(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs that a model takes: token types only where it was made with more than one."""
     types = getattr(model.config, "type_vocab_size", 1) or 1
     return {name: value for name, value in inputs.items() if name != "token_type_ids" or types > 1}
+
+
+def answers(task: Any, model: Any, rows: Sequence[Any], pad_id: int, batch_size: int) -> list[NDArray[Any]]:
+    """What torch answers to every row, an array [answers, classes] each, in padded batches."""
+    import torch
+
+    found: list[NDArray[Any]] = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        inputs = {name: torch.from_numpy(value) for name, value in task.feeds(batch, pad_id).items()}
+        with torch.inference_mode():
+            found += ragged.cut(task, task.forward(model, accepted(model, inputs)).numpy(), batch)
+    return found
 
 
 def pieces(tokenizer: Any, rows: int) -> list[str]:
