@@ -39,10 +39,20 @@ def load_bundle(path: str | Path) -> Bundle:
     return open_bundle(Path(path))
 
 
-def bench(bundle: Bundle, *, device: str = "local", mode: str = "quick", threads: int = 1, store: Path = STORE) -> dict[str, Any]:
-    """Measure a bundle beside its teacher: one `edgedistill.bench/1` document."""
+def bench(
+    bundle: Bundle,
+    *,
+    device: str = "local",
+    mode: str = "quick",
+    threads: int | None = None,
+    store: Path = STORE,
+    provider: str = "cpu",
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Measure a bundle beside its teacher: one `edgedistill.bench/1` document. `strict` fails where another provider ran a node."""
     from edgedistill.measure.run import measure
     from edgedistill.progress import Progress, drawn
 
     with drawn() as tell:
-        return measure(bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"))
+        progress = Progress(tell, "bench")
+        return measure(bundle, store, device=device, mode=mode, threads=threads, progress=progress, provider=provider, strict=strict)

@@ -113,7 +113,11 @@ def bench(
     bundle: BundleDir,
     device: Annotated[str, typer.Option(help="Where to run: local, or qemu:CPU for instruction counts.")] = "local",
     mode: Annotated[str, typer.Option(help="How long: smoke, quick or full.")] = "quick",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one session.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of one session; without it the target's on a device of its system, else 1.", show_default=False)
+    ] = None,
+    provider: Annotated[str, typer.Option(help="The execution provider: cpu, xnnpack, openvino, qnn … (`doctor` lists them).")] = "cpu",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where another provider ran a single node.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write bench.json and the report here.", show_default=False)] = None,
     store: StoreDir = STORE,
     as_json: Json = False,
@@ -121,7 +125,7 @@ def bench(
     """Measure latency, load time and memory beside the teacher, in fresh processes in turns."""
     from edgedistill.faces import bundle as face
 
-    face.bench(bundle, device, mode, threads, out, store, as_json=as_json)
+    face.bench(bundle, device, mode, threads, out, store, provider=provider, strict=strict, as_json=as_json)
 
 
 @app.command()
@@ -187,7 +191,7 @@ def init(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine has, and the command for what it lacks."""
-    from edgedistill.faces import lists as face
+    from edgedistill.faces import doctor as face
 
     face.doctor(as_json=as_json)
 
@@ -233,6 +237,7 @@ def _lister(family: str, text: str) -> None:
 _lister("tasks", "List the tasks, or show one.")
 _lister("losses", "List the distillation losses, or show one.")
 _lister("students", "List the ways to make a student, or show one.")
+_lister("devices", "List the ways to a device, or show one.")
 _lister("recipes", "List the built-in recipes, or show one.")
 
 

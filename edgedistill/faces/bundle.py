@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgedistill import plugins
+from edgedistill import plugins, providers
 from edgedistill.bundle import reader
 from edgedistill.cache import write_json
-from edgedistill.errors import ConfigError, DataError, nearest
+from edgedistill.errors import ConfigError, DataError, DeviceError, nearest
 from edgedistill.faces import print_json
 from edgedistill.progress import Progress, drawn
 from edgedistill.spec import Data
@@ -67,9 +67,23 @@ def lines(stream: BinaryIO) -> list[str]:
     return found
 
 
-def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, store: Path, *, as_json: bool) -> None:
+def bench(
+    path: Path,
+    device: str,
+    mode: str,
+    threads: int | None,
+    out: Path | None,
+    store: Path,
+    *,
+    provider: str,
+    strict: bool,
+    as_json: bool,
+) -> None:
     """Measure and print a table; with `out`, also write the document and the report. An emulated device has counts and no time."""
+    asked = providers.find(provider)
     if device.partition(":")[0] == "qemu":
+        if asked is not providers.CPU:
+            raise DeviceError(f"the emulated {device} has no {asked.name}", hint=f"it has: {providers.CPU.name}")
         _emulate(path, device, out, as_json=as_json)
         return
     from edgedistill.measure.run import MODES, measure
@@ -80,7 +94,9 @@ def bench(path: Path, device: str, mode: str, threads: int, out: Path | None, st
     if out is not None:
         _folder(out)  # before the minutes of measuring
     with drawn() as tell:
-        document = measure(bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"))
+        document = measure(
+            bundle, store, device=device, mode=mode, threads=threads, progress=Progress(tell, "bench"), provider=provider, strict=strict
+        )
     if out is not None:
         write_json(out / "bench.json", document)
         (out / "report.md").write_text(_render(bundle, document, "md"), encoding="utf-8")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from edgedistill import providers
 from edgedistill.bundle.reader import Bundle
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Subject, Verdict
 
-MEASURED_WITH = "CPUExecutionProvider"
 TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "original": "fp32", "bundle": "quantised"}
 
 
@@ -73,14 +73,18 @@ def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
-def _strange(where: Mapping[str, Any], profile: Mapping[str, Any]) -> str:
+def _strange(where: Mapping[str, Any], used: str, profile: Mapping[str, Any]) -> str:
     """What of the target this machine is not: its system and architecture, its provider, or the lack of features that this one may have."""
     platform, provider = profile["platform"], profile["runtime"]["provider"]["value"]
     if (where["os"], where["arch"]) != (platform["os"], platform["arch"]):
         return f"{platform['os']} on {platform['arch']}"
-    if provider != MEASURED_WITH:
+    if provider != used:
         return str(provider)
     return f"CPUs without {' and '.join(platform['lacks'])}" if platform["lacks"] else ""
+
+
+def _shares(placement: Mapping[str, Any]) -> str:
+    return ", ".join(f"{one['time_share']:.1%} of the time on {name}" for name, one in placement.items())
 
 
 def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -94,14 +98,19 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
     notes += [f"Forbidden on {manifest['target']}: {entry['scheme']} — {entry['why']}." for entry in history["forbidden"]]
     if bench is None:
         return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
-    where = bench["environment"]
-    if strange := _strange(where, manifest["profile"]):
-        measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {MEASURED_WITH}"
+    where, used = bench["environment"], bench.get("provider", providers.CPU.name)
+    if strange := _strange(where, used, manifest["profile"]):
+        measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {used}"
         notes.append(f"{measured}; they are no evidence about {strange}, where they are unmeasured.")
     if max(where["load_1min"], where["load_1min_after"] - 1) > 0.75 * where["cores"]:  # the measurement itself is a load of one
         notes.append(
             f"Weak: the machine was busy with other work (load {where['load_1min']} on {where['cores']} cores). Measure again when it is idle."
         )
+    notes += [
+        f"The {name} did not run on {used} alone: {_shares(placement)}."
+        for name, placement in bench.get("placement", {}).items()
+        if any(one["nodes"] for by, one in placement.items() if by != used)
+    ]
     for name, ratio in bench["ratios"].items():
         low, high = ratio["interval"]
         spread = f"95 % interval {low:.3f} to {high:.3f}, {bench['threads']} thread(s), processes in turns"

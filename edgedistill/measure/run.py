@@ -17,10 +17,11 @@ from edgedistill.bundle.lineage import original_files, student_files, teacher_fi
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples
 from edgedistill.cache import digest_file
 from edgedistill.errors import DeviceError, EdgedistillError, IntegrityError, StageError
+from edgedistill.measure import placement
 from edgedistill.progress import Progress
 from edgedistill.spec import Measurement, plain
 
-SCHEMA = "edgedistill.bench/1"  # 1: first
+SCHEMA = "edgedistill.bench/1"  # 1: first; provider and placement came later, and may be absent
 PROCESSES = 5  # fresh ones for each subject: each gives a load time, and their spread is the spread between processes
 RESAMPLES = 10_000
 FAILURES: Mapping[str, type[EdgedistillError]] = {"wrong": IntegrityError, "crashed": StageError, "timeout": DeviceError}
@@ -45,19 +46,32 @@ class Row:
     job: Mapping[str, Any]
 
 
-def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int, progress: Progress) -> dict[str, Any]:
-    """One `edgedistill.bench/1` document.
+def measure(
+    bundle: Bundle,
+    store: Path,
+    *,
+    device: str,
+    mode: str,
+    threads: int | None,
+    progress: Progress,
+    provider: str = "cpu",
+    strict: bool = False,
+) -> dict[str, Any]:
+    """One `edgedistill.bench/1` document. Without `threads` the profile's on a device of its system, else 1.
 
-    Raises IntegrityError when a subject answers wrongly (then it has no latency), StageError when one crashes, DeviceError when one hangs.
+    Raises IntegrityError when a subject answers wrongly (then it has no latency), StageError when one crashes, ConfigError for an unknown
+    provider, DeviceError when one hangs, when the provider is not there or did nothing of the bundle, or, where `strict`, not everything.
     """
     check_model(bundle)
     transport = devices.connect(device)
-    rows = _rows(bundle, store, MODES[mode], threads, progress)
     before = {**transport.facts(), **transport.conditions()}
+    asked = placement.ask(provider, bundle.manifest["profile"], before, threads, strict=strict)
+    rows = _rows(bundle, store, MODES[mode], asked.keys, progress)
     results: dict[str, list[dict[str, Any]]] = {row.subject: [] for row in rows}
     for turn in range(PROCESSES):
         for row in rows if turn % 2 == 0 else rows[::-1]:  # there and back: drift hits all alike
-            result = transport.run(row.job, deadline_s=120 + 10 * MODES[mode].min_s).result
+            result = transport.run({**row.job, "trace": turn == 0}, deadline_s=120 + 10 * MODES[mode].min_s).result
+            placement.judge(row.subject, asked, result, progress.warn)
             _raise_unless_ok(row.subject, result)
             results[row.subject].append(result)
             progress.advance(sum(map(len, results.values())), PROCESSES * len(rows), "processes", row.subject)
@@ -70,29 +84,31 @@ def measure(bundle: Bundle, store: Path, *, device: str, mode: str, threads: int
         "name": bundle.manifest["name"],
         "target": bundle.manifest["target"],
         "mode": mode,
-        "threads": threads,
+        "threads": asked.keys["threads"],
+        "provider": asked.keys["provider"],
+        "placement": {name: found[0]["placement"] for name, found in results.items() if "placement" in found[0]},
         "environment": {**before, "onnxruntime": results["bundle"][0]["onnxruntime"], "load_1min_after": transport.conditions()["load_1min"]},
-        "measurements": [plain(one) for row in rows for one in _measurements(row.subject, results[row.subject], before, threads, note)],
+        "measurements": [plain(one) for row in rows for one in _measurements(row.subject, results[row.subject], before, asked.keys["threads"], note)],
         "ratios": _ratios(results, bundle.baseline),
         "absent": [name for name in (("original",) if bundle.foreign else ("teacher", "student")) if name not in results],
     }
 
 
-def _rows(bundle: Bundle, store: Path, mode: Mode, threads: int, progress: Progress) -> list[Row]:
+def _rows(bundle: Bundle, store: Path, mode: Mode, way: Mapping[str, Any], progress: Progress) -> list[Row]:
     """The bundle, and what of its lineage is at hand. All see the same examples, each through its own encoder."""
     golden = bundle.document("golden.json")
     if bundle.foreign:
-        return _foreign_rows(bundle, original_files(bundle, store), golden, _pace(mode, threads), progress)
+        return _foreign_rows(bundle, original_files(bundle, store), golden, _pace(mode, way), progress)
     answers = {"golden": [row for case in golden["cases"] for row in case["outputs"]], "tolerance": golden["tolerance"]}
     places = {"teacher": teacher_files(bundle, store), "student": student_files(bundle, store)}
     for name, place in places.items():
         if place is None:
             progress.warn(f"the {name} is not in the store {store}: only the rest is measured (name its store with --store)")
     files = {name: place for name, place in places.items() if place} | {"bundle": (bundle.path / "model.onnx", bundle.path)}
-    return [_row(bundle, name, place, mode, threads, answers if name == "bundle" else {}) for name, place in files.items()]
+    return [_row(bundle, name, place, mode, way, answers if name == "bundle" else {}) for name, place in files.items()]
 
 
-def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, threads: int, golden: Mapping[str, Any]) -> Row:
+def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, way: Mapping[str, Any], golden: Mapping[str, Any]) -> Row:
     model, folder = place
     task, spec = bundle.task, bundle.manifest["encoder"]
     rows = [row for one in task.encode(task.load(folder), golden_examples(bundle), spec["max_length"]) for row in one]
@@ -101,15 +117,15 @@ def _row(bundle: Bundle, name: str, place: tuple[Path, Path], mode: Mode, thread
         "model": str(model),
         "feeds": [{key: {"dtype": str(value.dtype), "values": value.tolist()} for key, value in _feeds(bundle, name, row).items()} for row in rows],
         "picks": picks,
-        **_pace(mode, threads),
+        **_pace(mode, way),
         **golden,
     }
     return Row(subject=name, job=job)
 
 
-def _pace(mode: Mode, threads: int) -> dict[str, Any]:
-    """What every job says of how it is run."""
-    return {"provider": "CPUExecutionProvider", "threads": threads, "min_runs": -(-mode.min_runs // PROCESSES), "min_s": mode.min_s / PROCESSES}
+def _pace(mode: Mode, way: Mapping[str, Any]) -> dict[str, Any]:
+    """What every job says of how it is run: its session, and for how long."""
+    return {**way, "min_runs": -(-mode.min_runs // PROCESSES), "min_s": mode.min_s / PROCESSES}
 
 
 def _foreign_rows(
@@ -138,7 +154,7 @@ def _feeds(bundle: Bundle, name: str, row: Any) -> dict[str, NDArray[Any]]:
 
 
 def _raise_unless_ok(subject: str, result: Mapping[str, Any]) -> None:
-    if result["status"] != "ok":
+    if result["status"] not in ("ok", "fell_back"):
         detail = result.get("detail", f"golden answers off by {result.get('worst_difference')}")
         raise FAILURES[result["status"]](f"bench: the {subject} {result['status']}: {detail}")
 
