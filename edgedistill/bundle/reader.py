@@ -164,9 +164,13 @@ def verify(path: Path) -> list[str]:
 
 
 def _check_runtime(bundle: Bundle) -> None:
-    system, known = bundle.manifest["profile"]["platform"], bundle.manifest["profile"]["runtime"]
-    fault = providers.fault_of(known, runtime.onnxruntime().__version__)
-    if fault and profiles.is_of_system(system["os"], system["arch"], platform.system(), platform.machine()):
+    profile = bundle.manifest["profile"]
+    try:
+        fault = providers.fault_of(profile["runtime"], runtime.onnxruntime().__version__)
+        here = profiles.is_of_system(profile["platform"]["os"], profile["platform"]["arch"], platform.system(), platform.machine())
+    except (AttributeError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{bundle.path / 'manifest.json'} is damaged: its profile has no sound platform and runtime") from error
+    if fault and here:
         raise DeviceError(f"{bundle.path} is for '{bundle.manifest['target']}': {fault}", hint="pip install --upgrade onnxruntime")
 
 

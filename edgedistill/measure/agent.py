@@ -26,7 +26,7 @@ def main(job_file: str, result_file: str) -> None:
         job = json.load(file)
     try:
         result = look(job["look"]) if "look" in job else traced(job, measure(job))
-    except NoProvider as error:
+    except NoProviderError as error:
         result = {"status": "no_provider", "detail": str(error)}
     with open(result_file, "w", encoding="utf-8") as file:
         json.dump(result, file)
@@ -70,14 +70,14 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class NoProvider(Exception):
+class NoProviderError(Exception):
     """The provider that the job asks for is not here, or refuses the model."""
 
 
 def open_session(ort: Any, job: dict[str, Any], trace: str = "") -> Any:
     """A session with the job's threads, entries and provider, and no other in its place; with `trace`, one that writes its profile there.
 
-    Raises NoProvider where the provider is not here or opens no model that the CPU opens.
+    Raises NoProviderError where the provider is not here or opens no model that the CPU opens.
     """
     ort.set_default_logger_severity(3)
     options = ort.SessionOptions()
@@ -93,10 +93,10 @@ def open_session(ort: Any, job: dict[str, Any], trace: str = "") -> Any:
         session = ort.InferenceSession(job["model"], options, enable_fallback=0, **chosen)
     except Exception as error:
         if job["provider"] != CPU and opens(ort, job["model"]):
-            raise NoProvider(f"{job['provider']} refuses the model: {' '.join(str(error).split())[-300:]}") from error
+            raise NoProviderError(f"{job['provider']} refuses the model: {' '.join(str(error).split())[-300:]}") from error
         raise
     if job["provider"] not in session.get_providers():
-        raise NoProvider(f"ONNX Runtime put {', '.join(session.get_providers())} in the place of {job['provider']}")
+        raise NoProviderError(f"ONNX Runtime put {', '.join(session.get_providers())} in the place of {job['provider']}")
     return session
 
 
@@ -113,9 +113,9 @@ def choose(ort: Any, job: dict[str, Any], session_options: Any) -> dict[str, Any
         session_options.add_provider_for_devices(found[:1], options)
         return {}
     if module:
-        raise NoProvider(f"{module} is here, but sees no {kind or 'device'} of its kind on this machine")
+        raise NoProviderError(f"{module} is here, but sees no {kind or 'device'} of its kind on this machine")
     if name not in ort.get_available_providers():
-        raise NoProvider(f"{name} is not in this onnxruntime {ort.__version__} ({', '.join(ort.get_available_providers())})")
+        raise NoProviderError(f"{name} is not in this onnxruntime {ort.__version__} ({', '.join(ort.get_available_providers())})")
     return {"providers": [(name, options)]}
 
 
@@ -188,13 +188,13 @@ def placed(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     runs = sorted(one["ts"] for one in events if one.get("name") == "model_run")
     kernels = [one for one in events if one.get("cat") == "Node" and one["name"].endswith("_kernel_time")]
     nodes = {(one["args"]["provider"], one["name"]): one["args"]["op_name"] for one in kernels}
-    spent = Counter[str]()
+    spent: dict[str, float] = {}
     for one in kernels:
         if len(runs) < 2 or one["ts"] >= runs[1]:
-            spent[one["args"]["provider"]] += one["dur"] or 0.5
+            spent[one["args"]["provider"]] = spent.get(one["args"]["provider"], 0.0) + (one["dur"] or 0.5)
     whole = sum(spent.values())
     ops = {name: Counter(op for (by, _), op in nodes.items() if by == name) for name, _ in nodes}
-    return {name: {"nodes": sum(ops[name].values()), "time_share": spent[name] / whole, "ops": dict(ops[name])} for name in ops}
+    return {name: {"nodes": sum(ops[name].values()), "time_share": spent.get(name, 0.0) / whole, "ops": dict(ops[name])} for name in ops}
 
 
 def given(session: Any) -> dict[str, dict[str, int]]:
