@@ -17,6 +17,7 @@ class Provider:
     """One provider: `name` is ONNX Runtime's, `systems` are those that it exists on, `plugins` the modules that may bring it.
 
     `options` are its own, where a profile says nothing else; `threads` is the option that bounds its threads, for some have a pool of their own.
+    On the architectures in `simulated_on` a simulator stands in for its hardware: the answers count there, and no time does.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Provider:
     plugins: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     threads: str = ""
+    simulated_on: tuple[str, ...] = ()
 
 
 DESKTOPS = ("darwin", "linux", "windows")
@@ -51,6 +53,7 @@ PROVIDERS: Mapping[str, Provider] = {
         install="pip install onnxruntime-qnn   (on x86-64 it simulates the accelerator)",
         plugins=("onnxruntime_qnn",),
         options={"backend_type": "htp"},
+        simulated_on=("x86_64",),
     ),
     "coreml": Provider(name="CoreMLExecutionProvider", systems=("darwin", "ios"), install="pip install onnxruntime   (on a Mac)"),
     "nnapi": Provider(
@@ -76,6 +79,13 @@ def find(name: str) -> Provider:
 def install(name: str) -> str:
     """What brings a provider; empty for one that the table does not have."""
     return next((one.install for one in PROVIDERS.values() if one.name == name), "")
+
+
+def simulated(name: str, arch: str) -> str:
+    """What is to be said of a provider's times on an architecture where a simulator does its work; empty elsewhere."""
+    if any(one.name == name and arch in one.simulated_on for one in PROVIDERS.values()):
+        return f"{name} is a simulator on {arch}: its answers count, its times say nothing of the hardware"
+    return ""
 
 
 def job_keys(provider: Provider, runtime: Mapping[str, Any], threads: int | None) -> dict[str, Any]:

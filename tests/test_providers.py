@@ -124,6 +124,12 @@ def test_ask_names_the_nearest_when_the_provider_is_unknown() -> None:
         placement.ask("openvimo", PROFILE, LINUX, None, strict=False)
 
 
+def test_times_are_called_a_simulators_when_the_hardware_is_not_there() -> None:
+    assert "simulator" in providers.simulated("QNNExecutionProvider", "x86_64")
+    assert providers.simulated("QNNExecutionProvider", "aarch64") == ""
+    assert providers.simulated("OpenVINOExecutionProvider", "x86_64") == ""
+
+
 def test_session_has_the_jobs_entries_and_no_profile_when_it_is_timed(split: Path, tmp_path: Path) -> None:
     entry = "session.intra_op.allow_spinning"
     asked = job(split, "cpu", session={entry: "0"})

@@ -86,9 +86,11 @@ def execute(place: Place, job: Mapping[str, Any], deadline_s: float, *, warm: Wa
 
 
 def packed(job: Mapping[str, Any], *, warm: Warm, marked: bool) -> bytes:
-    """The job as the runner reads it. Raises DeviceError for a provider that it does not know."""
+    """The job as the runner reads it. Raises DeviceError for a provider that it does not know, and for session entries, which it cannot set."""
     if job["provider"] != PROVIDER:
         raise DeviceError(f"the runner has no {job['provider']}", hint=f"it has: {PROVIDER}")
+    if job.get("session"):
+        raise DeviceError(f"the runner sets no session entries: {', '.join(job['session'])}", hint="the Python agent does: --device local")
     model = str(Path(job["model"]).resolve())
     head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
     head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))

@@ -185,6 +185,8 @@ def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str
 
 
 def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
+    from edgedistill.measure.report import shares
+
     manifest, baseline = bundle.manifest, bundle.baseline
     print(
         f"{'':10}{'MB':>8}{manifest['metric']:>10}{'agrees':>9}{'median ms':>11}{f'÷ {baseline}':>11}{'load ms':>9}{'first ms':>10}{'peak MiB':>10}"
@@ -199,6 +201,9 @@ def _print_table(bundle: reader.Bundle, document: Mapping[str, Any]) -> None:
             + f"{values[name, 'latency_ms']:11.3f}{share:>11}"
             + "".join(f"{values[name, metric]:{width}.1f}" for metric, width in COLUMNS.items())
         )
+    if document["provider"] != providers.CPU.name:
+        for name, placement in document["placement"].items():
+            print(f"{name:10}{shares(placement)}")
 
 
 BENCH_KEYS = {"bundle", "environment", "measurements", "ratios", "absent", "threads"}

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 from edgedistill import plugins, providers
@@ -63,7 +62,7 @@ def doctor(*, as_json: bool) -> None:
     for kind in dict.fromkeys(one.kind for one in parts):
         print(f"\n{kind}")
         for one in (one for one in parts if one.kind == kind):
-            print(f"  {one.name:{WIDTH}} {'ready  ' if one.ready else 'missing'}  {one.found}")
+            print(f"  {one.name:{WIDTH}} {'ready' if one.ready else 'missing' if one.fix else 'n/a':8} {one.found}")
             if one.fix:
                 print(f"  {'':{WIDTH}}          {one.fix}")
 
@@ -93,13 +92,9 @@ def _lacks(part: Any) -> list[str]:
 def _compilers() -> Iterator[Part]:
     """The runner's compilers, by the architecture that they build it for."""
     for arch, commands in _toolchain.COMPILERS.items():
-        words = [command for command in commands if _is_here(command)]
+        words = [command for command in commands if _toolchain.is_here(command)]
         fix = "" if words else _toolchain.INSTALL[arch]
         yield Part(kind="compilers", name=arch, ready=bool(words), found=" ".join(words[0]) if words else "none", fix=fix)
-
-
-def _is_here(command: Sequence[str]) -> bool:
-    return find_spec("ziglang") is not None if "ziglang" in command else shutil.which(command[0]) is not None
 
 
 def _providers() -> Iterator[Part]:

@@ -83,7 +83,8 @@ def _strange(where: Mapping[str, Any], used: str, profile: Mapping[str, Any]) ->
     return f"CPUs without {' and '.join(platform['lacks'])}" if platform["lacks"] else ""
 
 
-def _shares(placement: Mapping[str, Any]) -> str:
+def shares(placement: Mapping[str, Any]) -> str:
+    """Who ran how much of a model, by time."""
     return ", ".join(f"{one['time_share']:.1%} of the time on {name}" for name, one in placement.items())
 
 
@@ -106,8 +107,9 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
         notes.append(
             f"Weak: the machine was busy with other work (load {where['load_1min']} on {where['cores']} cores). Measure again when it is idle."
         )
+    notes += [f"{said}."] if (said := providers.simulated(used, where["arch"])) else []
     notes += [
-        f"The {name} did not run on {used} alone: {_shares(placement)}."
+        f"The {name} did not run on {used} alone: {shares(placement)}."
         for name, placement in bench.get("placement", {}).items()
         if any(one["nodes"] for by, one in placement.items() if by != used)
     ]

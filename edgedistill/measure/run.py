@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import devices, runtime
+from edgedistill import devices, providers, runtime
 from edgedistill.bundle import tensors
 from edgedistill.bundle.lineage import original_files, student_files, teacher_files
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples
@@ -66,6 +66,8 @@ def measure(
     transport = devices.connect(device)
     before = {**transport.facts(), **transport.conditions()}
     asked = placement.ask(provider, bundle.manifest["profile"], before, threads, strict=strict)
+    if said := providers.simulated(asked.keys["provider"], before["arch"]):
+        progress.warn(said)
     rows = _rows(bundle, store, MODES[mode], asked.keys, progress)
     results: dict[str, list[dict[str, Any]]] = {row.subject: [] for row in rows}
     for turn in range(PROCESSES):
