@@ -304,10 +304,12 @@ def test_bench_keeps_a_fallback_and_exits_7_when_strict(side: str, bundle: Path,
     told = bench(bundle, "--provider", "openvino", "--strict", check=7).stderr
     assert "OpenVINOExecutionProvider ran 2 of 3 nodes" in told
     assert "Det × 1" in told
-    document = json.loads(bench(bundle, "--provider", "openvino", "--json", check=0).stdout)
+    document = json.loads(bench(bundle, "--provider", "openvino", "--json", "--out", str(tmp_path), check=0).stdout)
     assert document["provider"] == "OpenVINOExecutionProvider"
     assert document["environment"]["onnxruntime"] == "1.24.1"
     assert document["placement"]["bundle"]["CPUExecutionProvider"]["ops"] == {"Det": 1}
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "The bundle did not run on OpenVINOExecutionProvider alone" in report
 
 
 @pytest.mark.provider
