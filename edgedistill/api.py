@@ -39,16 +39,27 @@ def load_bundle(path: str | Path) -> Bundle:
     return open_bundle(Path(path))
 
 
-def bench(bundle: Bundle, *, device: str | Sequence[str] = "local", mode: str = "quick", threads: int = 1, store: Path = STORE) -> dict[str, Any]:
+def bench(
+    bundle: Bundle,
+    *,
+    device: str | Sequence[str] = "local",
+    mode: str = "quick",
+    threads: int | None = None,
+    provider: str = "",
+    strict: bool = False,
+    store: Path = STORE,
+) -> dict[str, Any]:
     """Measure a bundle beside its teacher on one or several devices: one `edgedistill.bench/1` document.
 
-    Raises IntegrityError where answers are wrong, StageError where a process crashes, DeviceError where a device is not there.
+    `strict` fails where another provider ran a node. Raises IntegrityError where answers are wrong, StageError where a process crashes,
+    DeviceError where a device or its provider is not there.
     """
     from edgedistill.measure.run import Plan, failure, measure
     from edgedistill.progress import Progress, drawn
 
+    addresses = [device] if isinstance(device, str) else device
     with drawn() as tell:
-        plan = Plan(addresses=[device] if isinstance(device, str) else device, mode=mode, threads=[threads])
+        plan = Plan(addresses=addresses, mode=mode, threads=[threads], provider=provider, strict=strict)
         document = measure(bundle, store, plan, Progress(tell, "bench"))
     if failed := failure(document):
         raise failed

@@ -118,9 +118,17 @@ def bench(
         ),
     ] = None,
     mode: Annotated[str, typer.Option(help="How long: smoke, quick, full, or sustained: ten minutes in one process.")] = "quick",
-    threads: Annotated[list[int] | None, typer.Option(min=1, help="Threads of one session; again for more. [default: 1]")] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Threads of one session; again for more. [default: the target's on a device of its system, else 1]"),
+    ] = None,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows that are timed at once; again for more. [default: 1]")] = None,
     shape: Annotated[list[str] | None, typer.Option(help="Time a stated shape of an input: name=1,128; again for more.", show_default=False)] = None,
+    provider: Annotated[
+        str,
+        typer.Option(help="cpu, xnnpack, openvino, qnn … (`doctor` lists them); without it the device's own.", show_default=False),
+    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where another provider ran a single node.")] = False,
     rows: Annotated[int, typer.Option(min=0, help="Test rows that each device answers, for the score and the agreement there.")] = 256,
     out: Annotated[Path | None, typer.Option(help="Also write bench.json and the report here.", show_default=False)] = None,
     store: StoreDir = STORE,
@@ -131,7 +139,15 @@ def bench(
     from edgedistill.faces import sizes
     from edgedistill.measure.run import Plan
 
-    plan = Plan(addresses=device or ["local"], mode=mode, threads=threads or [1], batches=batch or [1], shapes=sizes(shape or []))
+    plan = Plan(
+        addresses=device or ["local"],
+        mode=mode,
+        threads=threads or [None],
+        batches=batch or [1],
+        shapes=sizes(shape or []),
+        provider=provider,
+        strict=strict,
+    )
     face.bench(what, plan, rows, out, store, as_json=as_json)
 
 
@@ -198,7 +214,7 @@ def init(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine has, and the command for what it lacks."""
-    from edgedistill.faces import lists as face
+    from edgedistill.faces import doctor as face
 
     face.doctor(as_json=as_json)
 
@@ -244,6 +260,7 @@ def _lister(family: str, text: str) -> None:
 _lister("tasks", "List the tasks, or show one.")
 _lister("losses", "List the distillation losses, or show one.")
 _lister("students", "List the ways to make a student, or show one.")
+_lister("devices", "List the ways to a device, or show one.")
 _lister("recipes", "List the built-in recipes, or show one.")
 
 

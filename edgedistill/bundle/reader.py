@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, runtime
+from edgedistill import plugins, profiles, providers, runtime
 from edgedistill.bundle import tensors
 from edgedistill.cache import digest_file
-from edgedistill.errors import ConfigError, IntegrityError
+from edgedistill.errors import ConfigError, DeviceError, IntegrityError
 
 SUMS = "SHA256SUMS"
 MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for granted
@@ -141,7 +142,8 @@ def check_model(bundle: Bundle) -> None:
 def verify(path: Path) -> list[str]:
     """Every check of a bundle, as sentences: digests, nothing missing or added, the model loads, the golden answers come out.
 
-    Raises IntegrityError that names each file that is not what it should be.
+    Raises IntegrityError that names each file that is not what it should be, DeviceError where this machine is of the target's system and
+    has an ONNX Runtime that its profile forbids.
     """
     digests = _digests(path)
     faults = [fault for name, digest in digests.items() if (fault := _file_fault(path, name, digest))]
@@ -155,9 +157,21 @@ def verify(path: Path) -> list[str]:
         raise IntegrityError(f"{path / 'manifest.json'} and {path / SUMS} name different files or digests")
     if not bundle.foreign and _read_json(path / "labels.json", list) != bundle.labels:
         raise IntegrityError(f"{path / 'manifest.json'} and {path / 'labels.json'} name different classes")
+    _check_runtime(bundle)
     worst, cases = tensors.difference(bundle) if bundle.foreign else _golden_difference(bundle), bundle.document("golden.json")["cases"]
     count = cases if bundle.foreign else len(cases)
     return [f"{len(digests)} files are what {SUMS} says", f"golden answers within {worst:.2g} of the packed ones ({count} examples)"]
+
+
+def _check_runtime(bundle: Bundle) -> None:
+    profile = bundle.manifest["profile"]
+    try:
+        fault = providers.fault_of(profile["runtime"], runtime.onnxruntime().__version__)
+        here = profiles.is_of_system(profile["platform"]["os"], profile["platform"]["arch"], platform.system(), platform.machine())
+    except (AttributeError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{bundle.path / 'manifest.json'} is damaged: its profile has no sound platform and runtime") from error
+    if fault and here:
+        raise DeviceError(f"{bundle.path} is for '{bundle.manifest['target']}': {fault}", hint="pip install --upgrade onnxruntime")
 
 
 def _digests(path: Path) -> dict[str, str]:

@@ -10,10 +10,15 @@ A job is a JSON document, the same for every agent (`measure/agent.py`, `measure
     feeds         a list of rows, each {input: {"dtype": …, "values": nested list or array}}
     timed         rows that are timed in place of the feeds: a batch, a stated shape; the feeds are still checked
     provider, options, threads      how the session is opened; options are the provider's own
+    session       {entry: value} of the session's configuration; may be absent
+    plugins       modules on the device that may bring the provider as a plugin; may be absent
+    trace, strict   true: which provider ran what comes back as `placement`, from a session of its own after the timing; strict: so that whoever
+                  asked can refuse a result that fell back
     min_runs, min_s                 at least so many samples and so many seconds; both 0: no timing
     picks, golden, tolerance        what the first output of every feed should be, and where (`agent.picked`); absent: nothing is checked
     tensors, outputs, scales, tolerance     the same for every output of a foreign model
     answers       true: the first output of every feed comes back
+    look          instead of all these, {provider: [plugins]}: which providers are here (only the Python agent knows it)
 """
 
 from __future__ import annotations
@@ -32,11 +37,13 @@ from edgedistill import plugins
 class Ended:
     """What a job came to: the agent's result with its `status`, and the answer to every feed where the job asked for them.
 
-    `status` is ok; wrong (the golden answers are not met, so no time counts); fell_back (the provider did not load, another did the work);
-    crashed or timeout with a `detail`. Keys of a result that is none of the last two: worst_difference, import_ms, load_ms, first_ms,
-    warmups_ms, samples_ms, resident_mib (at the start of the samples and after each quarter of them), before and after (what can be read of the
-    machine's state right before the samples and after them; a reading that is not there is absent), probe_before_ms and probe_after_ms (the same
-    arithmetic again and again), baseline_mib, peak_mib, onnxruntime, providers. Where nothing is timed, what belongs to the samples is empty.
+    `status` is ok; wrong (the golden answers are not met, so no time counts); fell_back (as ok, but another provider ran some of it: `detail`
+    says what); no_provider (the one that was asked for is not here, or refuses the model), crashed or timeout with a `detail`. Keys of a result
+    that has answers: worst_difference, import_ms, load_ms, first_ms, warmups_ms, samples_ms, resident_mib (at the start of the samples and after
+    each quarter of them), before and after (what can be read of the machine's state right before the samples and after them; a reading that is
+    not there is absent), probe_before_ms and probe_after_ms (the same arithmetic again and again), baseline_mib, peak_mib, onnxruntime, providers,
+    and placement where it was asked for: {provider: {nodes, time_share, ops: {op: count}}}, with graph_ops where ONNX Runtime tells what is
+    inside of parts that it compiled. Where nothing is timed, what belongs to the samples is empty.
     """
 
     result: dict[str, Any]
@@ -44,7 +51,10 @@ class Ended:
 
 
 class Device(Protocol):
-    """A machine that runs jobs, each in a fresh process (a browser: a fresh page), one at a time: a second run waits for the first."""
+    """A machine that runs jobs, each in a fresh process (a browser: a fresh page), one at a time: a second run waits for the first.
+
+    A device whose own provider is not the CPU's says so as `provider`, a name of `edgedistill.providers`.
+    """
 
     address: str
 

@@ -93,6 +93,8 @@ def packed(job: Mapping[str, Any], *, model: str, warm: Warm, marked: bool) -> b
     """The job as the runner reads it; `model` is the file's name where it runs. Raises DeviceError for a provider that it does not know."""
     if job["provider"] != PROVIDER:
         raise DeviceError(f"the runner has no {job['provider']}", hint=f"it has: {PROVIDER}")
+    if job.get("session"):
+        raise DeviceError(f"the runner sets no session entries: {', '.join(job['session'])}", hint="the Python agent does: --device local")
     head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
     head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))
     checks = _checks(job)

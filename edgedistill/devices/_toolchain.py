@@ -201,10 +201,14 @@ def _compiled(name: str, arch: str, sources: Sequence[str], words: Sequence[str]
     return _kept(f"{name}-{arch}-{key_of(asked)[:16]}", build) / name
 
 
+def is_here(command: Sequence[str]) -> bool:
+    """Whether a compiler's command can be run."""
+    return find_spec("ziglang") is not None if "ziglang" in command else shutil.which(command[0]) is not None
+
+
 def _compiler(arch: str) -> Sequence[str]:
     for command in COMPILERS.get(arch, ()):
-        here = find_spec("ziglang") is not None if "ziglang" in command else shutil.which(command[0]) is not None
-        if here:
+        if is_here(command):
             return command
     raise DeviceError(f"there is no C compiler for {arch} here", hint=INSTALL.get(arch, "this is done on x86-64 Linux"))
 

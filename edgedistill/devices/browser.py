@@ -72,6 +72,11 @@ class Browser:
             )
         return Ended(result=qemu._emulated(ended.result), answers=ended.answers) if self._emulated else ended
 
+    @property
+    def provider(self) -> str:
+        """What a bench asks this device for where nobody names a provider."""
+        return {"wasm": "cpu", "webgpu": "webgpu"}[self.way]
+
     def facts(self) -> dict[str, Any]:
         """This machine and its browser; `timer_us` is the step of the page's clock."""
         here = {name: value for name, value in Local(self.address).facts().items() if name != "python"}

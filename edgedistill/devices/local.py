@@ -1,10 +1,14 @@
-"""This machine: a fresh process for every job, blocked on until it ends."""
+"""This machine: a fresh process for every job, blocked on until it ends.
+
+EDGEDISTILL_PYTHON names another Python for those processes, with numpy and the ONNX Runtime that is to be measured.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.devices import Ended, _child
-from edgedistill.errors import ConfigError
+from edgedistill.errors import ConfigError, DeviceError
 from edgedistill.plugins import PACKAGE
 
 Given = TypeVar("Given")
@@ -34,11 +38,14 @@ class Local:
     address: str = "local"
 
     def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
-        """Run the agent on a job. A crash or a missed deadline is a result with that status, not an exception."""
+        """Run the agent on a job. A crash or a missed deadline is a result with that status, not an exception.
+
+        Raises DeviceError where EDGEDISTILL_PYTHON names no Python.
+        """
         with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
             job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
             job_file.write_text(json.dumps(job, default=_listed), encoding="utf-8")
-            command = [sys.executable, "-I", str(AGENT), str(job_file), str(result_file)]
+            command = [interpreter(), "-I", str(AGENT), str(job_file), str(result_file)]
             failed = _child.run(command, deadline_s)
             if failed is not None:
                 return failed
@@ -55,7 +62,7 @@ class Local:
             "cpu": _cpu_name(),
             "cores": cores(),
             "kernel": platform.release(),
-            "python": platform.python_version(),
+            "python": _version(interpreter()),
             "provenance": "measured",
         }
 
@@ -92,6 +99,22 @@ def side_by_side(work: Callable[[Given], Found], every: Iterable[Given]) -> Iter
         yield from pool.map(work, every)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def interpreter() -> str:
+    """The Python that runs the agent: EDGEDISTILL_PYTHON, else this one. Raises DeviceError where that cannot be run."""
+    named = os.environ.get("EDGEDISTILL_PYTHON", "")
+    if named and shutil.which(named) is None:
+        hint = "python -m venv DIR && DIR/bin/pip install onnxruntime; then name DIR/bin/python"
+        raise DeviceError(f"EDGEDISTILL_PYTHON names {named}, which cannot be run", hint=hint)
+    return named or sys.executable
+
+
+def _version(python: str) -> str:
+    if python == sys.executable:
+        return platform.python_version()
+    told = subprocess.run([python, "--version"], capture_output=True, text=True, check=False).stdout
+    return told.removeprefix("Python").strip()
 
 
 def _cpu_name() -> str:

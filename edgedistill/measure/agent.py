@@ -3,7 +3,7 @@
     python agent.py JOB.json RESULT.json
     python agent.py ROOT                    print what can be read of the machine whose files lie under ROOT: / for this one
 
-It imports nothing of edgedistill, so it can be sent to any machine that has numpy and onnxruntime.
+It imports nothing of edgedistill but `agent_session.py`, which lies beside it, so the two can be sent to any machine that has numpy and onnxruntime.
 """
 
 import json
@@ -14,15 +14,18 @@ from array import array
 from glob import glob
 from typing import Any
 
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # an isolated interpreter leaves it out; last, so that it hides nothing
+from agent_session import NoProviderError, feed, look, open_session, traced  # type: ignore[import-not-found]
+
 WARM_CHANGE = 0.02  # warm when two passes over the rows have medians this close
 WARM_MIN_S, WARM_MAX_S, WARM_MAX_PASSES = 0.3, 20.0, 50
 PROBES, PROBE_LOOPS = 32, 10_000  # 32 times about half a millisecond
 QUARTERS = 4  # after each of them the resident memory is read
-CPU = "sys/devices/system/cpu/cpu*/"
+CPUS = "sys/devices/system/cpu/cpu*/"
 READINGS = (  # name, where, what becomes of the numbers that are found, its unit
-    ("mhz", CPU + "cpufreq/scaling_cur_freq", lambda found: sum(found) / len(found), 1e3),
+    ("mhz", CPUS + "cpufreq/scaling_cur_freq", lambda found: sum(found) / len(found), 1e3),
     ("celsius", "sys/class/thermal/thermal_zone*/temp", max, 1e3),
-    ("throttles", CPU + "thermal_throttle/core_throttle_count", sum, 1),
+    ("throttles", CPUS + "thermal_throttle/core_throttle_count", sum, 1),
     ("energy_uj", "sys/class/powercap/intel-rapl:0/energy_uj", max, 1),
     ("energy_wrap_uj", "sys/class/powercap/intel-rapl:0/max_energy_range_uj", max, 1),
     ("battery_uah", "sys/class/power_supply/battery/charge_counter", max, 1),
@@ -34,7 +37,10 @@ def main(job_file: str, result_file: str) -> None:
     """Do the job and write the result."""
     with open(job_file, encoding="utf-8") as file:
         job = json.load(file)
-    result = measure(job)
+    try:
+        result = look(job["look"]) if "look" in job else traced(job, measure(job))
+    except NoProviderError as error:
+        result = {"status": "no_provider", "detail": str(error)}
     with open(result_file, "w", encoding="utf-8") as file:
         json.dump(result, file)
 
@@ -69,7 +75,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     answers = {"answers": [kept(session.run(None, one)[0]) for one in feeds]} if job.get("answers") else {}
     return {
         **answers,
-        "status": status(job, wrong, session.get_providers()),
+        "status": "wrong" if wrong > job.get("tolerance", float("inf")) else "ok",
         "worst_difference": wrong,
         "import_ms": import_ms,
         "load_ms": load_ms,
@@ -86,27 +92,6 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         "onnxruntime": ort.__version__,
         "providers": session.get_providers(),
     }
-
-
-def status(job: dict[str, Any], wrong: float, providers: list[str]) -> str:
-    """What the answers and the providers of a session come to: another provider's time is not the asked one's, a wrong answer's is none."""
-    if job["provider"] not in providers:
-        return "fell_back"
-    return "wrong" if wrong > job.get("tolerance", float("inf")) else "ok"
-
-
-def open_session(ort: Any, job: dict[str, Any]) -> Any:
-    """A session with the job's threads and provider."""
-    ort.set_default_logger_severity(3)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = job["threads"]
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(job["model"], options, providers=[(job["provider"], job.get("options", {}))])
-
-
-def feed(np: Any, one: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """One row at its natural length, batch 1, as the session's inputs."""
-    return {name: np.array(tensor["values"], tensor["dtype"]) for name, tensor in one.items() if name in names}
 
 
 def worst_difference(np: Any, session: Any, job: dict[str, Any], feeds: list[dict[str, Any]]) -> float:
@@ -226,7 +211,7 @@ def reading(root: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for load in words(root, "proc/loadavg"):
         found["load_1min"] = float(load[0])
-    for governor in words(root, CPU + "cpufreq/scaling_governor")[:1]:
+    for governor in words(root, CPUS + "cpufreq/scaling_governor")[:1]:
         found["governor"] = governor[0]
     for name, pattern, fold, unit in READINGS:
         if numbers := [float(one[0]) for one in words(root, pattern)]:

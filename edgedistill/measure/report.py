@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from edgedistill import providers
 from edgedistill.bundle.reader import Bundle
 from edgedistill.measure import table
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
 
-MEASURED_WITH = "CPUExecutionProvider"
 TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "original": "fp32", "bundle": "quantised"}
 
 
@@ -85,14 +85,19 @@ def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
-def _strange(where: Mapping[str, Any], profile: Mapping[str, Any]) -> str:
+def _strange(where: Mapping[str, Any], used: str, profile: Mapping[str, Any]) -> str:
     """What of the target this machine is not: its system and architecture, its provider, or the lack of features that this one may have."""
     platform, provider = profile["platform"], profile["runtime"]["provider"]["value"]
     if (where["os"], where["arch"]) != (platform["os"], platform["arch"]):
         return f"{platform['os']} on {platform['arch']}"
-    if provider != MEASURED_WITH:
+    if provider != used:
         return str(provider)
     return f"CPUs without {' and '.join(platform['lacks'])}" if platform["lacks"] else ""
+
+
+def shares(placement: Mapping[str, Any]) -> str:
+    """Who ran how much of a model, by time."""
+    return ", ".join(f"{one['time_share']:.1%} of the time on {name}" for name, one in placement.items())
 
 
 def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -117,14 +122,20 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
 def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline: str) -> list[str]:
     if entry["status"] != "ok":
         return [f"{entry['device']}: {entry['status']}: {entry['detail']}."]
-    where, before, after = entry["facts"], entry["before"], entry["after"]
+    where, before, after, used = entry["facts"], entry["before"], entry["after"], entry["provider"]
     notes = []
-    if where["provenance"] == "measured" and (strange := _strange(where, profile)):
-        measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {MEASURED_WITH}"
+    if where["provenance"] == "measured" and (strange := _strange(where, used, profile)):
+        measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {used}"
         notes.append(f"{measured}; they are no evidence about {strange}, where they are unmeasured.")
     if max(before.get("load_1min", 0), after.get("load_1min", 0) - 1) > 0.75 * (where.get("cores") or 1):  # the measurement itself is a load of one
         busy = f"(load {before['load_1min']} on {where['cores']} cores)"
         notes.append(f"Weak: {where['device']} was busy with other work {busy}. Measure again when it is idle.")
+    notes += [f"{said}."] if (said := providers.simulated(used, where["arch"])) else []
+    notes += [
+        f"{where['device']}: the {name} did not run on {used} alone: {shares(placed)}."
+        for name, placed in entry.get("placement", {}).items()
+        if any(one["nodes"] for by, one in placed.items() if by != used)
+    ]
     for name, ratio in entry.get("ratios", {}).items():
         low, high = ratio["interval"]
         spread = f"{ratio['level']:.0%} interval {low:.3f} to {high:.3f}, {entry['threads']} thread(s), processes in turns"

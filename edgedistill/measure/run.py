@@ -25,6 +25,7 @@ FAILURES: Mapping[str, type[EdgedistillError]] = {
     "wrong": IntegrityError,
     "crashed": StageError,
     "fell_back": DeviceError,
+    "no_provider": DeviceError,
     "timeout": DeviceError,
     "unmeasured": DeviceError,
 }
@@ -33,13 +34,19 @@ ROWS = 256  # test rows that each device answers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Where and how: on which devices, in which mode, with how many threads and at which batches, each with each."""
+    """Where and how: on which devices, in which mode, with how many threads and at which batches, each with each.
+
+    Without a number of threads it is the profile's on a device of its system, else 1; without a provider each device's own. `strict` refuses a
+    device where another provider ran a node.
+    """
 
     addresses: Sequence[str] = ("local",)
     mode: str = "quick"
-    threads: Sequence[int] = (1,)
+    threads: Sequence[int | None] = (None,)
     batches: Sequence[int] = (1,)
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    provider: str = ""
+    strict: bool = False
 
 
 def measure(bundle: Bundle, store: Path, plan: Plan, progress: Progress, *, rows: int = ROWS) -> dict[str, Any]:
@@ -90,7 +97,8 @@ def _visits(address: str, asked: Asked, plan: Plan, progress: Progress) -> Itera
     try:
         with closing(devices.connect(address)) as device:
             for threads, batch in product(plan.threads, plan.batches):
-                yield visit(device, asked, Pace(mode=MODES[plan.mode], threads=threads, batch=batch), seen)
+                pace = Pace(mode=MODES[plan.mode], threads=threads, batch=batch, provider=plan.provider, strict=plan.strict)
+                yield visit(device, asked, pace, seen, progress.warn)
                 asked = replace(asked, rows=None)
     except DeviceError as error:
         progress.warn(f"{address}: {error}")

@@ -67,13 +67,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Everything that a bench is about; `baseline` is the subject that the others are held against, `note` says of what inputs."""
+    """Everything that a bench is about; `baseline` is the subject that the others are held against, `note` says of what inputs.
+
+    `profile` is the one that a bundle was built for, None for any other file.
+    """
 
     subjects: Sequence[Subject]
     baseline: str
     note: str
     absent: Sequence[str] = ()
     rows: Rows | None = None
+    profile: Mapping[str, Any] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -92,6 +96,7 @@ def of_bundle(bundle: Bundle, store: Path, count: int, progress: Progress) -> As
         baseline=bundle.baseline,
         note="the golden inputs, one at a time" if bundle.foreign else "real texts at natural length",
         absent=[name for name in (("original",) if bundle.foreign else ("teacher", "student")) if name not in names],
+        profile=bundle.manifest["profile"],
         rows=None if bundle.foreign or not count else _test_rows(bundle, store, count, progress),
         about=about,
     )

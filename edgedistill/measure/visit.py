@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from edgedistill import providers
 from edgedistill.devices import Device, qemu
-from edgedistill.measure import conditions, modes, trust
+from edgedistill.errors import DeviceError
+from edgedistill.measure import conditions, modes, placement, trust
 from edgedistill.measure.modes import Mode
 from edgedistill.measure.ratios import ratios
-from edgedistill.measure.subjects import Asked
+from edgedistill.measure.subjects import Asked, Rows
 from edgedistill.spec import Measurement
 
 COUNTED = 4  # rows whose instructions are counted, spread over all lengths; a count repeats to 0.01 %
@@ -27,16 +29,20 @@ ONCE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How every process runs: for how long, and with how many threads at which batch."""
+    """How every process runs: for how long, with how many threads at which batch, on which provider.
+
+    Without `threads` the profile's number on a device of its system, else 1; without `provider` the device's own.
+    """
 
     mode: Mode
-    threads: int
+    threads: int | None = None
     batch: int = 1
-    provider: str = "CPUExecutionProvider"
+    provider: str = ""
+    strict: bool = False
 
-    def job(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def job(self, job: Mapping[str, Any], way: placement.Asked) -> dict[str, Any]:
         """A job with a process's share of it."""
-        (asked,) = modes.swept({**job, "provider": self.provider}, threads=[self.threads], batches=[self.batch])
+        (asked,) = modes.swept({**job, **way.keys}, threads=[way.keys["threads"]], batches=[self.batch])
         return {**asked, **modes.pace(self.mode)}
 
 
@@ -51,57 +57,82 @@ class Visit:
 class _BadResultError(Exception):
     """A process that did not end well; `status` is its result's."""
 
-    def __init__(self, status: str, detail: str) -> None:
+    def __init__(self, status: str, detail: str, hint: str = "") -> None:
         super().__init__(detail)
         self.status = status
+        self.hint = hint
 
 
-def visit(device: Device, asked: Asked, pace: Pace, seen: Callable[[int, int, str], None]) -> Visit:
-    """Answers first: what is wrong has no latency. Raises DeviceError when the device goes away."""
+def visit(device: Device, asked: Asked, pace: Pace, seen: Callable[[int, int, str], None], warn: Callable[[str], None]) -> Visit:
+    """Answers first: what is wrong has no latency. Raises DeviceError when the device goes away, or has no such provider."""
     facts, before = device.facts(), device.conditions()
-    entry: dict[str, Any] = {"device": device.address, "threads": pace.threads, "batch": pace.batch, "status": "ok", "facts": facts, "before": before}
+    way = placement.ask(pace.provider or getattr(device, "provider", "cpu"), asked.profile, facts, pace.threads, strict=pace.strict)
+    if said := providers.simulated(way.keys["provider"], facts["arch"]):
+        warn(said)
+    entry: dict[str, Any] = {"device": device.address, "threads": way.keys["threads"], "batch": pace.batch, "provider": way.keys["provider"]}
+    entry |= {"status": "ok", "facts": facts, "before": before}
     measured: list[Measurement] = []
     try:
         if asked.rows is not None:
-            entry["answers"] = _answered(device, asked, pace, emulated=facts["provenance"] == "emulated")
-        if facts["provenance"] == "emulated":
-            found, measured = _counted(device, asked, seen)
-        else:
-            found, measured = _timed(device, asked, pace, facts, seen)
+            entry["answers"] = _answered(device, asked.rows, way, emulated=facts["provenance"] == "emulated")
+        work = _counted if facts["provenance"] == "emulated" else _timed
+        found, measured = work(_Stay(device, asked, pace, way, facts, seen, warn))
         entry |= found
     except _BadResultError as bad:
-        entry |= {"status": bad.status, "detail": str(bad)}
+        entry |= {"status": bad.status, "detail": str(bad), "hint": bad.hint}
     return Visit(entry=entry | {"after": device.conditions()}, measurements=measured)
 
 
-def _answered(device: Device, asked: Asked, pace: Pace, *, emulated: bool) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Stay:
+    """All that measuring on one device needs."""
+
+    device: Device
+    asked: Asked
+    pace: Pace
+    way: placement.Asked
+    facts: Mapping[str, Any]
+    seen: Callable[[int, int, str], None]
+    warn: Callable[[str], None]
+
+    def run(self, subject: str, job: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        """The result of a process that ended well, on the provider that was asked for."""
+        result = self.device.run(job, deadline_s).result
+        try:
+            placement.judge(subject, self.way, result, self.warn)
+        except DeviceError as error:
+            status = result["status"] if result["status"] in ("fell_back", "no_provider") else "unmeasured"
+            raise _BadResultError(status, str(error.args[0]), error.hint) from error
+        _check(subject, result)
+        return result
+
+
+def _answered(device: Device, rows: Rows, way: placement.Asked, *, emulated: bool) -> dict[str, Any]:
     """What the shipped file says of the test rows there."""
-    assert asked.rows is not None
-    job = {**asked.rows.job, "provider": pace.provider, "threads": pace.threads}
+    job = {**rows.job, **way.keys}
     ended = device.run(job, PATIENCE_S + len(job["feeds"]) * (EMULATED_ROW_S / 10 if emulated else 1.0))
     _check("bundle", ended.result)
-    return asked.rows.judged(ended.answers)
+    return rows.judged(ended.answers)
 
 
-def _timed(
-    device: Device, asked: Asked, pace: Pace, facts: Mapping[str, Any], seen: Callable[[int, int, str], None]
-) -> tuple[dict[str, Any], list[Measurement]]:
-    """Fresh processes in turns, there and back: drift hits all alike."""
+def _timed(stay: _Stay) -> tuple[dict[str, Any], list[Measurement]]:
+    """Fresh processes in turns, there and back: drift hits all alike. The first of each also says which provider ran what."""
+    asked, pace = stay.asked, stay.pace
     results: dict[str, list[dict[str, Any]]] = {one.name: [] for one in asked.subjects}
-    jobs = {one.name: pace.job(one.job) for one in asked.subjects}
-    own_mib = conditions.own_mib(device, jobs[asked.subjects[-1].name])
+    jobs = {one.name: pace.job(one.job, stay.way) for one in asked.subjects}
+    own_mib = conditions.own_mib(stay.device, jobs[asked.subjects[-1].name])
     for turn in range(pace.mode.processes):
         for name in list(jobs) if turn % 2 == 0 else list(jobs)[::-1]:
-            result = device.run(jobs[name], PATIENCE_S + 10 * pace.mode.min_s).result
-            _check(name, result)
+            result = stay.run(name, {**jobs[name], "trace": turn == 0}, PATIENCE_S + 10 * pace.mode.min_s)
             results[name].append(_less(result, own_mib))
-            seen(sum(map(len, results.values())), pace.mode.processes * len(jobs), name)
-    under: dict[str, Any] = {"threads": pace.threads, "batch": pace.batch, "processes": pace.mode.processes}
-    under |= {"device": device.address, "cpu": facts["cpu"], "arch": facts["arch"]}
+            stay.seen(sum(map(len, results.values())), pace.mode.processes * len(jobs), name)
+    under: dict[str, Any] = {"threads": stay.way.keys["threads"], "batch": pace.batch, "processes": pace.mode.processes}
+    under |= {"device": stay.device.address, "cpu": stay.facts["cpu"], "arch": stay.facts["arch"]}
     found = {
         "onnxruntime": results[asked.subjects[-1].name][0]["onnxruntime"],
         "own_mib": own_mib,
         "ratios": ratios(results, asked.baseline),
+        "placement": {name: some[0]["placement"] for name, some in results.items() if "placement" in some[0]},
         "trust": {name: trust.judged(some, pace.mode.minute_s)._asdict() for name, some in results.items()},
         "processes": {name: [conditions.during(result) for result in some] for name, some in results.items()},
     }
@@ -131,29 +162,37 @@ def _measurements(subject: str, results: Sequence[Mapping[str, Any]], under: Map
     ]
 
 
-def _counted(device: Device, asked: Asked, seen: Callable[[int, int, str], None]) -> tuple[dict[str, Any], list[Measurement]]:
-    """Instructions of a run on one thread by class, the mean over some rows; golden answers of those rows are held first."""
+def _counted(stay: _Stay) -> tuple[dict[str, Any], list[Measurement]]:
+    """Instructions of a run on one thread by class, the mean over some rows; golden answers of those rows are held first.
+
+    An emulated device that counts nothing, as a browser's software adapter, is only asked for its answers.
+    """
     found: dict[str, dict[str, int]] = {}
     measured, version = [], ""
-    for index, one in enumerate(asked.subjects):
-        job = _some({**one.job, "provider": "CPUExecutionProvider", "threads": 1})
-        counted = qemu.observe(device.address.partition(":")[2], job, PATIENCE_S + len(job["feeds"]) * EMULATED_ROW_S, counted=True)
-        _check(one.name, counted.result)
-        version = counted.result["onnxruntime"]
-        found[one.name] = {name: round(float(np.mean([count[name] for count in counted.counts]))) for name in counted.counts[0]}
-        measured.append(_instructions(one.name, counted.counts, device.address))
-        seen(index + 1, len(asked.subjects), one.name)
-    base = sum(found[asked.baseline].values()) if asked.baseline in found else None
-    shares = {name: sum(classes.values()) / base for name, classes in found.items() if base and name != asked.baseline}
+    for index, one in enumerate(stay.asked.subjects):
+        job = _some({**one.job, **stay.way.keys, "min_runs": 0, "min_s": 0.0})
+        deadline_s = PATIENCE_S + len(job["feeds"]) * EMULATED_ROW_S
+        if isinstance(stay.device, qemu.Emulated):
+            counted = qemu.observe(stay.device.name, job, deadline_s, counted=True)
+            result = dict(counted.result)
+            _check(one.name, result)
+            found[one.name] = qemu.mean(counted.counts)
+            measured.append(_instructions(one.name, counted.counts, stay))
+        else:
+            result = stay.run(one.name, job, deadline_s)
+        version = result["onnxruntime"]
+        stay.seen(index + 1, len(stay.asked.subjects), one.name)
+    base = sum(found.get(stay.asked.baseline, {}).values())
+    shares = {name: sum(classes.values()) / base for name, classes in found.items() if base and name != stay.asked.baseline}
     return {"onnxruntime": version, "instructions": found, "instruction_ratios": shares}, measured
 
 
-def _instructions(subject: str, counts: Sequence[Mapping[str, int]], address: str) -> Measurement:
+def _instructions(subject: str, counts: Sequence[Mapping[str, int]], stay: _Stay) -> Measurement:
     return Measurement(
         subject=subject,
         metric="instructions",
         samples=tuple(float(sum(count.values())) for count in counts),
-        conditions={"threads": 1, "batch": 1, "device": address},
+        conditions={"threads": stay.way.keys["threads"], "batch": stay.pace.batch, "device": stay.device.address},
         provenance="emulated",
         note="emulated: a count is not a time",
     )
@@ -166,7 +205,7 @@ def _some(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(subject: str, result: Mapping[str, Any]) -> None:
-    if result["status"] != "ok":
+    if result["status"] not in ("ok", "fell_back"):
         raise _BadResultError(result["status"], f"the {subject}: {result.get('detail') or _off(result)}")
 
 

@@ -12,10 +12,22 @@ from edgedistill import plugins, schemes
 from edgedistill.checking import read_toml, validate
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.profiles._faults import faults_of
-from edgedistill.profiles._machine import cpu_features, is_this_machine, kernels
+from edgedistill.profiles._machine import cpu_features, is_of_system, is_this_machine, kernels
 from edgedistill.spec import Target
 
-__all__ = ["EVERY", "Explanation", "chosen", "cpu_features", "explain", "is_this_machine", "kernels", "load_target", "only", "warning"]
+__all__ = [
+    "EVERY",
+    "Explanation",
+    "chosen",
+    "cpu_features",
+    "explain",
+    "is_of_system",
+    "is_this_machine",
+    "kernels",
+    "load_target",
+    "only",
+    "warning",
+]
 Document = dict[str, Any]
 EVERY = "all"  # the name that stands for every shipped profile
 VALUE = re.compile(r"(?P<fact>.+)\.value(\.\d+)?")

@@ -19,8 +19,8 @@ def is_this_machine(target: Target, cpuinfo: Path = CPUINFO) -> bool:
     That is: operating system and architecture, every feature that the profile requires, none that its class lacks, and the provider that
     a build measures with. Features that cannot be seen (not Linux) count as absent where required and as present where they must not be.
     """
-    here = (platform.system().lower(), ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower()))
-    if here != (target.platform.os, target.platform.arch) or target.runtime.provider.value != MEASURED_WITH:
+    here = is_of_system(target.platform.os, target.platform.arch, platform.system(), platform.machine())
+    if not here or target.runtime.provider.value != MEASURED_WITH:
         return False
     try:
         every, some = cpu_features(cpuinfo.read_text(encoding="utf-8", errors="replace"))
@@ -36,6 +36,11 @@ def kernels(cpuinfo: Path = CPUINFO) -> str:
     except OSError:  # no /proc here
         every = frozenset()
     return next((name for name in KERNELS if name in every), platform.machine())
+
+
+def is_of_system(os: str, arch: str, its_os: str, its_arch: str) -> bool:
+    """Whether a device has a profile's operating system and architecture, by whatever name it calls them."""
+    return (os, arch) == (its_os.lower(), ARCHITECTURES.get(its_arch.lower(), its_arch.lower()))
 
 
 def cpu_features(cpuinfo: str) -> tuple[frozenset[str], frozenset[str]]:
