@@ -48,7 +48,7 @@ def behind_adb(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, C
 
 
 PREPARED = {"ssh": behind_ssh, "adb": behind_adb}
-MARKS = {"ssh": (pytest.mark.ssh,), "adb": (pytest.mark.adb,), "qemu": (pytest.mark.qemu,)}
+MARKS = {way: (getattr(pytest.mark, way),) for way in WAYS if way != "local"}
 ADDRESSES: Mapping[str, str] = {"qemu": "qemu:cortex-a53", "browser": "browser:wasm"}
 
 

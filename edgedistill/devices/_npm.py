@@ -59,7 +59,7 @@ def package(name: str, *needs: str) -> Path:
     Raises DeviceError with the command where npm is missing or fails, IntegrityError when what came is not what was pinned.
     """
     version = PACKAGES[name].version
-    place = _toolchain._kept(f"npm-{name}-{version}-{SYSTEM}-{ARCH}", lambda folder: _fetch(folder, (name, *needs)))
+    place = _toolchain.kept(f"npm-{name}-{version}-{SYSTEM}-{ARCH}", lambda folder: _fetch(folder, (name, *needs)))
     return place / "node_modules" / name
 
 

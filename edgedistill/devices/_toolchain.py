@@ -127,7 +127,7 @@ def glibc(arch: str) -> dict[str, Path]:
 
 def arm_library() -> Path:
     """ONNX Runtime's library for aarch64, out of the official wheel of the version that is installed here."""
-    return _kept(f"onnxruntime-{version('onnxruntime')}-aarch64", _fetch) / "libonnxruntime.so"
+    return kept(f"onnxruntime-{version('onnxruntime')}-aarch64", _fetch) / "libonnxruntime.so"
 
 
 def _fetch(folder: Path) -> None:
@@ -166,7 +166,7 @@ def root(name: str, part: str, features: str) -> Path:
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / place).write_text(text, encoding="ascii")
 
-    return _kept(f"root-{name}-{key_of({'lib': str(libraries), **files})[:16]}", fill)
+    return kept(f"root-{name}-{key_of({'lib': str(libraries), **files})[:16]}", fill)
 
 
 CORES = 4
@@ -198,7 +198,7 @@ def _compiled(name: str, arch: str, sources: Sequence[str], words: Sequence[str]
         command = [*compiler, *FLAGS, str(SOURCES / sources[0]), "-o", str(folder / name), *words]
         _checked(command, BUILD_S, f"{sources[0]} could not be built for {arch}")
 
-    return _kept(f"{name}-{arch}-{key_of(asked)[:16]}", build) / name
+    return kept(f"{name}-{arch}-{key_of(asked)[:16]}", build) / name
 
 
 def is_here(command: Sequence[str]) -> bool:
@@ -224,7 +224,7 @@ def _checked(command: Sequence[str], deadline_s: float, sorry: str) -> None:
         raise DeviceError(f"{sorry}: {last}", hint=" ".join(command))
 
 
-def _kept(name: str, fill: Callable[[Path], None]) -> Path:
+def kept(name: str, fill: Callable[[Path], None]) -> Path:
     """A folder of the tools: the one that is there, or one that `fill` makes beside its place. Two processes may make it at once."""
     with ONE_MAKER:
         return _made(tools_folder() / name, fill)

@@ -70,7 +70,7 @@ class Browser:
                 f"{self.address}: the work was done by {', '.join(did)}, nothing by {wanted}",
                 hint="the GPU takes no node of this model: measure it on `browser:wasm`",
             )
-        return Ended(result=qemu._emulated(ended.result), answers=ended.answers) if self._emulated else ended
+        return Ended(result=qemu.without_times(ended.result), answers=ended.answers) if self._emulated else ended
 
     @property
     def provider(self) -> str:

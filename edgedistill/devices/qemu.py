@@ -77,7 +77,7 @@ class Emulated:
         """
         untimed = {**job, "min_runs": 0, "min_s": 0.0}
         ended = _runner.execute(_place(self.name), untimed, deadline_s, warm=_runner.NOT)
-        return replace(ended, result=_emulated(ended.result))
+        return replace(ended, result=without_times(ended.result))
 
     def facts(self) -> dict[str, Any]:
         """What is emulated, and by what."""
@@ -159,7 +159,7 @@ def observe(name: str, job: Mapping[str, Any], deadline_s: float, *, counted: bo
         if counted and not out.is_file():
             hint, emulator = "Debian 12's dynamic qemu-user 7.2 takes them: apt-get install qemu-user", f"qemu-{CPUS[name].arch}"
             raise DeviceError(f"{emulator} {_toolchain.qemu_version(CPUS[name].arch)} took no plugin: {ended.result.get('detail', '')}", hint=hint)
-        return Seen(result=_emulated(ended.result), answers=ended.answers, counts=_counts(out) if counted else [])
+        return Seen(result=without_times(ended.result), answers=ended.answers, counts=_counts(out) if counted else [])
 
 
 def _place(name: str) -> _runner.Place:
@@ -172,7 +172,8 @@ def _place(name: str) -> _runner.Place:
     return _runner.Place(runner=_toolchain.runner(cpu.arch), library=_toolchain.arm_library(), before=(*before, "-L", str(libraries)))
 
 
-def _emulated(result: Mapping[str, Any]) -> dict[str, Any]:
+def without_times(result: Mapping[str, Any]) -> dict[str, Any]:
+    """An emulated process's result: its times are the emulator's, and go."""
     kept = {name: value for name, value in result.items() if name not in TIMES}
     return {**kept, **({"samples_ms": [], "warmups_ms": []} if "samples_ms" in kept else {}), "provenance": "emulated"}
 
