@@ -121,7 +121,7 @@ def made() -> Path:
             pytest.skip(f"{tool} is not here: apt-get install adb util-linux dpkg")
     asked = sha256(repr((QEMU, TREE, GETPROP)).encode()).hexdigest()[:16]
     try:
-        return _toolchain._kept(f"phone-{asked}", _make)
+        return _toolchain.kept(f"phone-{asked}", _make)
     except (DeviceError, OSError) as error:
         pytest.skip(f"the phone cannot be made here: {error}")
 

@@ -43,9 +43,9 @@ exec "$usr/lib64/ld-linux-x86-64.so.2" --library-path "$libs:$libs/blas:$libs/la
 def python(name: str) -> Path:
     """The interpreter of that name. Raises DeviceError where it cannot be made here."""
     if name == DEBIAN:
-        return _toolchain._kept(f"python-{DEBIAN}-{key_of({'wrapper': WRAPPER, 'unused': sorted(UNUSED)})[:16]}", _debian) / "python"
+        return _toolchain.kept(f"python-{DEBIAN}-{key_of({'wrapper': WRAPPER, 'unused': sorted(UNUSED)})[:16]}", _debian) / "python"
     wanted = VENVS[name]
-    return _toolchain._kept(f"python-{name}-{key_of({'wanted': list(wanted)})[:16]}", lambda folder: _venv(folder, wanted)) / "bin" / "python"
+    return _toolchain.kept(f"python-{name}-{key_of({'wanted': list(wanted)})[:16]}", lambda folder: _venv(folder, wanted)) / "bin" / "python"
 
 
 def _venv(folder: Path, wanted: Sequence[str]) -> None:

@@ -144,7 +144,7 @@ def test_tools_are_made_once_when_threads_ask_at_the_same_time(tmp_path: Path, m
         (folder / "whole").write_text("yes", encoding="ascii")
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: _toolchain._kept("tool", fill), range(4)))
+        found = list(pool.map(lambda _: _toolchain.kept("tool", fill), range(4)))
     assert len(made) == 1
     assert {(folder / "whole").read_text(encoding="ascii") for folder in found} == {"yes"}
 
