@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from conftest import build_json, run_cli, write_project, write_rows
@@ -113,6 +114,15 @@ def test_instructions_decide_and_the_report_says_so_when_the_core_can_be_emulate
     told = run_cli("report", done["bundle"], "--format", "md", cwd=project).stdout
     assert "On an emulated cortex-a72" in told
     assert "instructions ÷ fp32" in told
+
+
+def test_attention_stays_plain_when_the_runtime_knows_no_fused_one(project: Path, built: dict[str, Any]) -> None:
+    """WebGPU's fused attention refuses a padding mask: nothing of ONNX Runtime's own operators is in that file but 4-bit products."""
+    done = build_json(project, "--target", "web-webgpu", "--no-bench")
+    own = {node.op_type for node in onnx.load(Path(done["bundle"]) / "model.onnx").graph.node if node.domain == "com.microsoft"}
+    assert own <= {"MatMulNBits", "GatherBlockQuantized"}
+    fused = {node.op_type for node in onnx.load(Path(built["bundle"]) / "model.onnx").graph.node if node.domain == "com.microsoft"}
+    assert any("Attention" in name for name in fused)
 
 
 def test_report_shows_the_scores_when_built(project: Path, built: dict[str, Any]) -> None:

@@ -314,3 +314,10 @@ def test_weights_stay_beside_the_graph_when_one_message_cannot_hold_them(tmp_pat
     history = json.loads((tmp_path / "whole" / "history.json").read_text(encoding="utf-8"))
     assert {one["scheme"]: one["status"] for one in history["candidates"]}["int8-dynamic"] != "not made"
     run_cli("verify", "whole", cwd=tmp_path)
+
+
+def test_one_scheme_of_a_profile_of_ones_own_is_tried_when_both_are_named(tmp_path: Path) -> None:
+    model = save(classifier(), tmp_path / "model.onnx")
+    (tmp_path / "ours.toml").write_text('extends = "linux-x64"\nsummary = "ours"\nstatus = "unmeasured"\n', encoding="utf-8")
+    run_cli("quantize", str(model), "-t", "ours.toml", "--scheme", "fp32", "--out", "out", cwd=tmp_path)
+    assert manifest(tmp_path / "out")["model"]["scheme"] == "fp32"

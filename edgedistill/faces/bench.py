@@ -98,6 +98,12 @@ def _note(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> st
     return "\n".join(["; ".join(parts), *weak])
 
 
+def _first(reasons: str) -> str:
+    """The gravest reason; the report has all."""
+    first, _, more = reasons.partition("; ")
+    return f"{first} (and more: --out writes a report)" if more else first
+
+
 def _check(plan: run.Plan) -> None:
     """Everything that is wrong with the request, before anything is measured."""
     ways = plugins.names("devices")

@@ -27,6 +27,7 @@ def quantize(
         rows=rows,
         shapes=sizes(shapes),
         store=store,
+        which=target,
     )
     loud = profiles.warning(asked.target)
     if loud:

@@ -33,7 +33,7 @@ DEATHS = 3  # candidates that may kill the search before it is given up
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the command line asks for."""
+    """What the command line asks for; `which` is the target as it was written, a name or a profile's path."""
 
     model: Path
     target: Target
@@ -43,6 +43,7 @@ class Asked:
     rows: int
     shapes: Mapping[str, tuple[int, ...]]
     store: Path
+    which: str = ""
 
 
 def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
 
     Raises ConfigError when the request or the file is refused, StageError when no scheme holds or the guarded process dies.
     """
-    target = profiles.only(asked.target, asked.scheme) if asked.scheme else asked.target
+    target = profiles.only(asked.target, asked.scheme, asked.which) if asked.scheme else asked.target
     wanted = [entry.scheme for entry in target.quantization.allowed]
     _check_places(asked)
     progress = Progress(tell, "quantize")

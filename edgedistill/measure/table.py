@@ -19,7 +19,7 @@ def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _device(
     entry: Mapping[str, Any], subjects: list[Mapping[str, Any]], baseline: str, medians: Mapping[tuple[Any, ...], float]
 ) -> list[dict[str, Any]]:
-    if not any(where[:3] == _setting(entry) for where in medians):
+    if entry["status"] != "ok":
         return [{"device": entry["device"], "subject": "", "status": entry["status"], "detail": entry.get("detail", "")}]
     return [_row(entry, one, baseline, medians) for one in subjects]
 

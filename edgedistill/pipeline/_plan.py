@@ -109,6 +109,7 @@ PLACES = ("source", "model")  # fields that say where something is: what it hold
 LATER = {
     "quantization_aware": False,
     "counted": "",
+    "attention": "fused",
 }  # fields that came after there were stores: unset, they ask for what was always done, by the same key
 
 
@@ -229,6 +230,7 @@ def _quantize(planner: _Planner, target: Target, prepare: Step, export: Step) ->
         latency_counts=profiles.is_this_machine(target),
         max_length=planner.recipe.data.max_length,
         counted=_counted(target),
+        attention=str(target.graph.attention.value) if target.graph.attention else "fused",
     )
     return planner.step("quantize", params, {"prepare": prepare, "export": export, "model": export.needs["model"]})
 

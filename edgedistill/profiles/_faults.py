@@ -10,6 +10,7 @@ from edgedistill import schemes
 from edgedistill.errors import ConfigError, Fault
 
 SOURCE_HINT = "say where this comes from: a page, an issue, a paper, a measurement of your own"
+ATTENTION = ("fused", "plain")
 SHAPES = ("dynamic", "bucketed", "fixed")
 WORDS = {"source": SOURCE_HINT, "why": "say what goes wrong with it: whoever asks for the scheme is told"}
 
@@ -95,6 +96,7 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "runtime.opset": (_whole, "a whole number, at least 1"),
     "runtime.ir_version_max": (_whole, "a whole number, at least 1"),
     "graph.shapes": (lambda value: value in SHAPES, f"one of {', '.join(SHAPES)}"),
+    "graph.attention": (lambda value: value in ATTENTION, f"one of {', '.join(ATTENTION)}"),
     "graph.buckets": (_rising, "a list of token counts that rises"),
     "budget.model_mb": (_above_zero, "a number above 0"),
     "budget.accuracy_drop": (_not_negative, "a number, 0 or above"),

@@ -75,10 +75,14 @@ class Runtime(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph(Noun):
-    """Which shapes the graph may have: `dynamic`, `bucketed` (the smallest of `buckets` that holds the recipe's texts) or `fixed`."""
+    """Which shapes the graph may have: `dynamic`, `bucketed` (the smallest of `buckets` that holds the recipe's texts) or `fixed`.
+
+    `attention` is `fused` into one operator where the exporter can, else `plain` where the runtime does not know that operator.
+    """
 
     shapes: Fact
     buckets: Fact | None = None
+    attention: Fact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,8 @@ FARTHEST = 1e9  # the divergence of answers that are no numbers
 class Params:
     """What the target allows and forbids, and what a quantised file may lose against its own fp32 on the validation rows.
 
-    `length` above 0 asks for a graph of one shape: a batch of 1 at so many tokens. `latency_counts` says that this machine is of the target's kind.
+    `length` above 0 asks for a graph of one shape: a batch of 1 at so many tokens. Where `attention` is plain, nothing starts from the fused graph.
+    `latency_counts` says that this machine is of the target's kind.
     `counted` is the CPU whose instructions stand for latency; empty where the profile names none or it cannot be emulated here. Both are in the key,
     because the receipts differ: whoever installs the emulator later is to get the better choice, not the old one.
     """
@@ -48,6 +49,7 @@ class Params:
     latency_counts: bool
     max_length: int
     counted: str = ""
+    attention: str = "fused"
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
@@ -114,7 +116,8 @@ class _Bench:
         self.task = plugins.load("tasks", params.task)
         export, prepared = inputs["export"], inputs["prepare"].path
         self.pad_id = int(export.facts["pad_id"])
-        self.plain, self.fused = export.path / "model.onnx", export.path / "fused.onnx"
+        self.plain = export.path / "model.onnx"
+        self.fused = export.path / "fused.onnx" if params.attention == "fused" else self.plain
         if params.length:
             self.plain, self.fused = (graphs.fixed(file, scratch / f"fixed-{file.name}", _sizes(params)) for file in (self.plain, self.fused))
         encoder = models.load_encoder(self.task, export.path)
