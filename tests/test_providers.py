@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgedistill import plugins, providers
 from edgedistill.devices.local import Local
 from edgedistill.errors import ConfigError, DeviceError
-from edgedistill.measure import agent, placement
+from edgedistill.measure import agent, agent_session, placement
 
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
 X = np.random.default_rng(1).normal(size=(1, 4, 8)).astype(np.float32)
@@ -160,7 +160,7 @@ def test_shares_are_of_the_time_after_the_first_run_when_a_profile_has_two_provi
     runs = [{"cat": "Session", "name": "model_run", "ts": ts, "dur": 90} for ts in (100, 200, 300)]
     first = [kernel("A", "One", 110, 5000), kernel("B", "Two", 120, 1)]
     later = [kernel("A", "One", 210, 3), kernel("B", "Two", 220, 1), kernel("A", "One", 310, 4), kernel("B", "Two", 320, 0)]
-    found = agent.placed([*runs, *first, *later])
+    found = agent_session.placed([*runs, *first, *later])
     assert found == {
         "One": {"nodes": 1, "time_share": 7 / 8.5, "ops": {"A": 1}},
         "Two": {"nodes": 1, "time_share": 1.5 / 8.5, "ops": {"B": 1}},
@@ -305,11 +305,11 @@ def test_bench_keeps_a_fallback_and_exits_7_when_strict(side: str, bundle: Path,
     assert "OpenVINOExecutionProvider ran 2 of 3 nodes" in told
     assert "Det × 1" in told
     document = json.loads(bench(bundle, "--provider", "openvino", "--json", "--out", str(tmp_path), check=0).stdout)
-    assert document["provider"] == "OpenVINOExecutionProvider"
-    assert document["environment"]["onnxruntime"] == "1.24.1"
-    assert document["placement"]["bundle"]["CPUExecutionProvider"]["ops"] == {"Det": 1}
+    (entry,) = document["devices"]
+    assert (entry["provider"], entry["onnxruntime"]) == ("OpenVINOExecutionProvider", "1.24.1")
+    assert entry["placement"]["bundle"]["CPUExecutionProvider"]["ops"] == {"Det": 1}
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "The bundle did not run on OpenVINOExecutionProvider alone" in report
+    assert "the bundle did not run on OpenVINOExecutionProvider alone" in report
 
 
 @pytest.mark.provider
