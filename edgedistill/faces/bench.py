@@ -90,11 +90,7 @@ def _note(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> st
         for name, placed in entry.get("placement", {}).items()
         if entry["provider"] != providers.CPU.name
     ]
-    weak = [
-        f"{row['device']}, {row['subject']}: {row['detail']}" if row["subject"] else f"{row['device']}: {row['detail']}"
-        for row in found
-        if row["detail"]
-    ]
+    weak = [f"{' '.join((row['device'], row['subject'])).strip()}: {_first(row['detail'])}" for row in found if row["detail"]]
     return "\n".join(["; ".join(parts), *weak])
 
 
