@@ -20,6 +20,24 @@ FILLER = ["the", "a", "this", "film", "story", "day", "was", "is", "very", "quit
 CLASSES = {"positive": GOOD, "negative": BAD, "neutral": PLAIN}
 
 
+SLOW = (
+    "test_default_recipe",
+    "test_foreign",
+    "test_end_to_end",
+    "test_resume",
+    "test_providers",
+    "test_quantization_aware",
+    "test_ssh",
+    "test_adb",
+    "test_projects",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file goes to one worker, whose fixtures its tests share; those that take minutes go first, so that no worker ends with one."""
+    items.sort(key=lambda item: next((place for place, name in enumerate(SLOW) if item.path.stem == name), len(SLOW)))
+
+
 def sentence(words: list[str], draw: random.Random) -> str:
     """Filler around two words of one class."""
     parts = draw.choices(FILLER, k=draw.randint(3, 9)) + draw.choices(words, k=2)

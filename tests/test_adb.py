@@ -18,7 +18,7 @@ from edgedistill.devices import _remote, _toolchain, adb
 from edgedistill.devices._shell import known
 from edgedistill.errors import ConfigError, DeviceError
 
-pytestmark = [pytest.mark.adb, pytest.mark.xdist_group("adb")]
+pytestmark = [pytest.mark.adb]
 HOME = "/data/local/tmp"
 
 

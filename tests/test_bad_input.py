@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from conftest import make_teacher, run_cli, write_project
 
-pytestmark = pytest.mark.xdist_group("bad-input")
-
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:

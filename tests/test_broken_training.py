@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from conftest import RECIPE, build_json, run_cli, write_project
 
-pytestmark = pytest.mark.xdist_group("broken")
 WORDS = ("--target", "linux-x64", "--no-bench", "--set", "gates.retention=0.01")
 SANE = RECIPE.replace("epochs = 12", "epochs = 3").replace("epochs = 8", "epochs = 4")
 # 660 rows in batches of 32 are 84 steps in four epochs; the first evaluation, and with it a checkpoint, is at step 14

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from conftest import run_cli
 
-pytestmark = pytest.mark.xdist_group("end-to-end")
-
 FILES = ["model.onnx", "tokenizer.json", "labels.json", "golden.json", "history.json", "manifest.json", "README.md"]
 
 

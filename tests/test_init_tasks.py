@@ -99,7 +99,6 @@ def settings(recipe: config.Recipe) -> list[str]:
     return [word for key, value in changed.items() for word in ("--set", f"{key}={value}")]
 
 
-@pytest.mark.xdist_group("init-builds")
 @pytest.mark.parametrize("task", plugins.names("tasks"))
 def test_first_recipe_builds_for_every_task(task: str, tmp_path: Path) -> None:
     sample = SAMPLES[BUILT[task]]

@@ -194,7 +194,7 @@ def classifier(file: Path, vectors: np.ndarray, weights: np.ndarray) -> Path:
 
 
 emulated = pytest.mark.usefixtures("tools")
-under_qemu = [pytest.mark.qemu, pytest.mark.xdist_group("qemu"), emulated]
+under_qemu = [pytest.mark.qemu, emulated]
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,6 @@ from edgedistill.quantizers import neural_compressor as engine
 from edgedistill.tasks import text_classification as task
 from edgedistill.training import models
 
-pytestmark = pytest.mark.xdist_group("neural-compressor")
-
 LAYERS = 2
 LINEAR = 6 * LAYERS + 2  # maps of a BERT: six a layer, the pooler and the head
 

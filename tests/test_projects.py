@@ -13,8 +13,6 @@ from projects import PROJECTS, Project, write_project
 
 from edgedistill import plugins
 
-pytestmark = pytest.mark.xdist_group("projects")  # one process builds each once
-
 
 @dataclass(frozen=True, slots=True)
 class Built:

@@ -280,7 +280,6 @@ TAKEN = [  # OpenVINO compiles its two nodes to one; XNNPACK multiplies matrices
 
 
 @pytest.mark.provider
-@pytest.mark.xdist_group("provider")
 @pytest.mark.parametrize(("side", "version", "there", "here", "count"), TAKEN, indirect=["side"])
 def test_rest_falls_back_when_the_provider_lacks_an_operator(
     side: str, version: str, there: dict[str, int], here: dict[str, int], count: int, split: Path, request: pytest.FixtureRequest
@@ -298,7 +297,6 @@ def test_rest_falls_back_when_the_provider_lacks_an_operator(
 
 
 @pytest.mark.provider
-@pytest.mark.xdist_group("provider")
 @pytest.mark.parametrize("side", ["openvino"], indirect=True)
 def test_bench_keeps_a_fallback_and_exits_7_when_strict(side: str, bundle: Path, tmp_path: Path) -> None:
     told = bench(bundle, "--provider", "openvino", "--strict", check=7).stderr
@@ -313,7 +311,6 @@ def test_bench_keeps_a_fallback_and_exits_7_when_strict(side: str, bundle: Path,
 
 
 @pytest.mark.provider
-@pytest.mark.xdist_group("provider")
 @pytest.mark.parametrize("side", ["plugins"], indirect=True)
 def test_quantised_graph_runs_whole_on_the_simulator_when_it_may_not_fall_back(side: str, quantised: Path) -> None:
     ended = Local().run(job(quantised, "qnn", session={"session.disable_cpu_ep_fallback": "1"}), 120)
@@ -325,7 +322,6 @@ def test_quantised_graph_runs_whole_on_the_simulator_when_it_may_not_fall_back(s
 
 
 @pytest.mark.provider
-@pytest.mark.xdist_group("provider")
 @pytest.mark.parametrize("side", ["plugins"], indirect=True)
 def test_both_ends_fall_back_when_the_simulator_leaves_them(side: str, quantised: Path) -> None:
     found = Local().run(job(quantised, "qnn"), 120).result
@@ -336,7 +332,6 @@ def test_both_ends_fall_back_when_the_simulator_leaves_them(side: str, quantised
 
 
 @pytest.mark.provider
-@pytest.mark.xdist_group("provider")
 @pytest.mark.parametrize("side", ["plugins"], indirect=True)
 def test_nothing_is_measured_under_the_simulators_name_when_it_takes_nothing(side: str, tmp_path: Path) -> None:
     """ONNX Runtime names the provider among the session's, though it runs no node: only the profile tells."""
@@ -353,7 +348,6 @@ def test_nothing_is_measured_under_the_simulators_name_when_it_takes_nothing(sid
 
 
 @pytest.mark.provider
-@pytest.mark.xdist_group("provider")
 @pytest.mark.parametrize("side", ["plugins"], indirect=True)
 def test_openvinos_plugin_runs_on_intel_and_says_so_elsewhere(side: str, split: Path) -> None:
     found = Local().run(job(split, "openvino"), 120).result

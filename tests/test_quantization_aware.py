@@ -33,8 +33,6 @@ from edgedistill.tasks import text_classification as task
 from edgedistill.training import models
 from edgedistill.training.fake_quantization import Seen, Weight, fake_quantized, rows_of
 
-pytestmark = pytest.mark.xdist_group("aware")
-
 LENGTH = 24
 SCHEMES = ("int8-dynamic", "int8-static-u8s8")
 FACTOR = 20.0  # of the planted rows: int8's step is then 0.13, and most of the other weights are smaller

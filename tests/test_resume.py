@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from conftest import RECIPE, build_json, write_project
 
-pytestmark = pytest.mark.xdist_group("resume")
-
 WORDS = ("--target", "linux-x64", "--no-bench", "--set", "gates.retention=0.1")
 
 

@@ -23,7 +23,7 @@ from edgedistill import devices
 from edgedistill.devices import ssh
 from edgedistill.errors import ConfigError, DeviceError
 
-pytestmark = [pytest.mark.ssh, pytest.mark.xdist_group("ssh")]
+pytestmark = [pytest.mark.ssh]
 
 
 @pytest.fixture

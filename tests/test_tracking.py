@@ -31,7 +31,6 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-@pytest.mark.xdist_group("tracking")
 def test_event_files_hold_the_curves_of_the_receipts_when_tracked_with_tensorboard(quick: Path) -> None:
     pytest.importorskip("tensorboard")
     plain = json.loads(run_cli("plan", "--target", "linux-x64", "--json", cwd=quick).stdout)
