@@ -61,7 +61,7 @@ PROVIDERS: Mapping[str, Provider] = {
         systems=("android",),
         install="an ONNX Runtime built for Android (Maven: onnxruntime-android); no Python package",
     ),
-    "webgpu": Provider(name="WebGpuExecutionProvider", systems=DESKTOPS, install=f"pip install onnxruntime-webgpu   ({OWN})"),
+    "webgpu": Provider(name="WebGpuExecutionProvider", systems=(*DESKTOPS, "web"), install=f"pip install onnxruntime-webgpu   ({OWN})"),
     "cuda": Provider(name="CUDAExecutionProvider", systems=("linux", "windows"), install=f"pip install onnxruntime-gpu   ({OWN})"),
     "tensorrt": Provider(name="TensorrtExecutionProvider", systems=("linux", "windows"), install=f"pip install onnxruntime-gpu tensorrt   ({OWN})"),
 }

@@ -78,6 +78,14 @@ class Device(Protocol):
         ...
 
 
+def check(address: str) -> None:
+    """Raises ConfigError for an unknown way, or for what that way cannot read behind its name; nothing is connected."""
+    way, _, rest = address.partition(":")
+    module = plugins.load("devices", way)
+    if hasattr(module, "check"):
+        module.check(rest)
+
+
 def connect(address: str) -> Device:
     """The device at an address.
 

@@ -82,7 +82,8 @@ class Browser:
         here = {name: value for name, value in Local(self.address).facts().items() if name != "python"}
         told = {name: value for name, value in self.found.items() if not name.startswith("gpu")}
         gpu = {"gpu": self.found["gpu"] + (" (software adapter)" if self._emulated else "")} if self.way == "webgpu" else {}
-        return {**here, **told, **gpu, "provenance": "emulated" if self._emulated else "measured"}
+        page = {"os": "web", "arch": "wasm32", "host": f"{here['os']} on {here['arch']}"}
+        return {**here, **told, **gpu, **page, "provenance": "emulated" if self._emulated else "measured"}
 
     def conditions(self) -> dict[str, Any]:
         """How busy this machine is now."""
@@ -96,13 +97,19 @@ class Browser:
         return self.way == "webgpu" and bool(self.found["gpu_is_software"])
 
 
+def check(way: str) -> None:
+    """Raises ConfigError for an unknown way, and for an adapter that the environment names and nobody knows."""
+    if way not in PROVIDERS:
+        raise ConfigError(f"unknown device 'browser:{way}'", hint=nearest(way, PROVIDERS))
+    _adapter()
+
+
 def connect(way: str) -> Browser:
     """The browser that is here, after it has shown what it is.
 
     Raises ConfigError for an unknown way, DeviceError when there is no browser, it does not answer, or it has no adapter for WebGPU.
     """
-    if way not in PROVIDERS:
-        raise ConfigError(f"unknown device 'browser:{way}'", hint=nearest(way, PROVIDERS))
+    check(way)
     executable, flags = _executable(), FLAGS[_adapter() if way == "webgpu" else way]
     ended = _execute(executable, flags, None, START_S)
     if "browser" not in ended.result:

@@ -76,10 +76,15 @@ class Local:
         """Every job cleans up after itself."""
 
 
-def connect(rest: str) -> Local:
-    """This machine. Raises ConfigError for an address that says more."""
+def check(rest: str) -> None:
+    """Raises ConfigError for an address that says more."""
     if rest:
         raise ConfigError(f"unknown device 'local:{rest}'", hint="this machine is `local`")
+
+
+def connect(rest: str) -> Local:
+    """This machine. Raises ConfigError for an address that says more."""
+    check(rest)
     return Local()
 
 

@@ -50,10 +50,15 @@ class Node:
         """Every job cleans up after itself."""
 
 
-def connect(rest: str) -> Node:
-    """Node.js as it is here. Raises ConfigError for an address that says more, DeviceError when there is none or it does not answer."""
+def check(rest: str) -> None:
+    """Raises ConfigError for an address that says more."""
     if rest:
         raise ConfigError(f"unknown device 'node:{rest}'", hint="Node.js on this machine is `node`")
+
+
+def connect(rest: str) -> Node:
+    """Node.js as it is here. Raises ConfigError for an address that says more, DeviceError when there is none or it does not answer."""
+    check(rest)
     executable = shutil.which("node")
     if executable is None:
         raise DeviceError("Node.js is not here", hint=_npm.INSTALL)

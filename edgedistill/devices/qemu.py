@@ -100,10 +100,15 @@ class Emulated:
         """Every job cleans up after itself."""
 
 
-def connect(name: str) -> Emulated:
-    """The emulated CPU of that name. Raises ConfigError naming the known CPUs."""
+def check(name: str) -> None:
+    """Raises ConfigError naming the known CPUs."""
     if name not in CPUS:
         raise ConfigError(f"unknown emulated CPU '{name}'", hint=nearest(name, CPUS))
+
+
+def connect(name: str) -> Emulated:
+    """The emulated CPU of that name. Raises ConfigError naming the known CPUs."""
+    check(name)
     return Emulated(name)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import plugins, providers
+from edgedistill import devices, plugins, providers
 from edgedistill.bundle import reader
 from edgedistill.cache import write_json
 from edgedistill.errors import ConfigError, Fault, nearest
@@ -102,20 +102,24 @@ def _first(reasons: str) -> str:
 
 def _check(plan: run.Plan) -> None:
     """Everything that is wrong with the request, before anything is measured."""
-    ways = plugins.names("devices")
     if plan.provider:
         providers.find(plan.provider)
-    faults = [
-        Fault(f"--device {one}", "unknown way to a device", nearest(one.partition(":")[0], ways))
-        for one in plan.addresses
-        if not plugins.exists("devices", one.partition(":")[0])
-    ]
+    faults = [Fault(f"--device {one}", *said) for one in plan.addresses if (said := _unreadable(one))]
     if plan.mode not in MODES:
         faults.append(Fault(f"--mode {plan.mode}", "unknown mode", nearest(plan.mode, MODES)))
     if plan.shapes and max(plan.batches) > 1:
         faults.append(Fault("--batch", "a stated shape has its batch in it", "leave out one of --batch and --shape"))
     if faults:
         raise ConfigError(faults)
+
+
+def _unreadable(address: str) -> tuple[str, str] | None:
+    """What is wrong with an address, and what could be meant."""
+    try:
+        devices.check(address)
+    except ConfigError as error:
+        return error.faults[0].what, error.hint
+    return None
 
 
 def _bundle(path: Path) -> reader.Bundle:

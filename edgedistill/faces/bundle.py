@@ -116,6 +116,9 @@ def _read_bench(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON: {error}") from error
     whole = isinstance(document, dict) and document.get("schema") == SCHEMA and document.keys() >= BENCH_KEYS
+    if isinstance(document, dict) and document.get("schema") == SCHEMA and "model" in document:
+        what = f"{file} is of {document['model']}, which is no bundle: there is no report on it"
+        raise ConfigError(what, hint=f"its table is in {file.with_name('bench.txt')}")
     if not whole:
         raise ConfigError(f"{file} is not an {SCHEMA} document", hint="edgedistill bench BUNDLE --out DIR writes one")
     return document

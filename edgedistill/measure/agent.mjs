@@ -140,7 +140,7 @@ async function warmUp(session, feeds, job) {
 /** Samples in ms, whole passes over the rows, until `way` is gone; and the resident MiB at the start and after each quarter. */
 async function steady(session, feeds, job, host) {
     const [samples, resident] = [[], []];
-    const read = () => host.resident() !== null && resident.push(host.resident());
+    const read = () => host.resident() !== null && resident.push(host.resident() - (samples.length * 8) / 2 ** 20); // the samples are ours, not the model's
     if (!isTimed(job)) return [samples, resident];
     read();
     for (let [spent, gone, quarters] = [0, 0, 0]; gone < 1; ) {

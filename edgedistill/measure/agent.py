@@ -165,7 +165,7 @@ def steady(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> tu
             spent_ms += samples[-1]
         gone = way(job, len(samples), spent_ms)
         while len(resident) <= min(gone, 1) * QUARTERS:
-            resident.append(resident_mib("VmRSS"))
+            resident.append(resident_mib("VmRSS") - len(samples) * samples.itemsize / 2**20)  # the samples are ours, not the model's
     return samples.tolist(), resident
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgedistill.devices import Device
+from edgedistill.errors import DeviceError
 from edgedistill.plugins import PACKAGE
 
 EMPTY = PACKAGE / "measure" / "empty.onnx"  # y = x, one number: what a session needs before it has a model
@@ -69,5 +70,8 @@ def own_mib(device: Device, job: Mapping[str, Any]) -> float | None:
     feeds = [{"x": {"dtype": "float32", "values": [0.0]}}]
     kept = {name: job[name] for name in ("provider", "options", "threads") if name in job}
     empty = {"model": str(EMPTY), "feeds": feeds, "min_runs": 0, "min_s": 0.0, **kept}
-    found: float | None = device.run(empty, DEADLINE_S).result.get("peak_mib")
+    try:
+        found: float | None = device.run(empty, DEADLINE_S).result.get("peak_mib")
+    except DeviceError:  # an accelerator may have nothing to do in an empty graph; a device that is gone says so again with the next job
+        return None
     return found

@@ -53,12 +53,15 @@ def swept(job: Job, *, threads: Sequence[int], batches: Sequence[int] = (1,)) ->
 
 
 def batched(feed: Mapping[str, Any], batch: int) -> dict[str, Any]:
-    """A row so many times along its first axis."""
-    return {name: {**tensor, "values": np.concatenate([_array(tensor)] * batch)} for name, tensor in feed.items()}
+    """A row so many times along its first axis; a number without axes stays one."""
+    arrays = {name: _array(tensor) for name, tensor in feed.items()}
+    return {name: {**feed[name], "values": np.concatenate([array] * batch) if array.ndim else array} for name, array in arrays.items()}
 
 
 def shaped(job: Job, shapes: Shapes) -> Job:
     """The job with its first row in stated shapes, its values again and again: what is fed is of the data's kind, and what it costs is the shape's.
+
+    Inputs of the row that have the shape of a stated one go along with it: a mask is as long as its ids.
 
     Raises ConfigError naming the inputs where there is no such one, or its number of axes differs.
     """
@@ -70,7 +73,10 @@ def shaped(job: Job, shapes: Shapes) -> Job:
             raise ConfigError(
                 f"--shape {name}={_listed(shape)}: the input has {_array(row[name]).ndim} axes, as in {_listed(_array(row[name]).shape)}"
             )
-    return {**job, "timed": [{name: {**tensor, "values": _filled(_array(tensor), shapes.get(name))} for name, tensor in row.items()}]}
+    arrays = {name: _array(tensor) for name, tensor in row.items()}
+    alike = {arrays[name].shape: shape for name, shape in shapes.items()}
+    filled = {name: {**row[name], "values": _filled(array, shapes.get(name) or alike.get(array.shape))} for name, array in arrays.items()}
+    return {**job, "timed": [filled]}
 
 
 def _array(tensor: Mapping[str, Any]) -> NDArray[Any]:

@@ -9,6 +9,8 @@ from typing import Any
 from edgedistill import profiles, providers
 from edgedistill.errors import DeviceError
 
+SHIPPED = ("bundle", "model")  # the subjects that a bench is about: what their provider did not run at all has no figure
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -43,10 +45,12 @@ def judge(subject: str, asked: Asked, result: Mapping[str, Any], warn: Callable[
     if result["status"] == "no_provider":
         raise DeviceError(f"bench: the {subject}: {result['detail']}", hint=providers.install(name))
     _judge_version(asked, result, warn)
+    if asked.keys["strict"] and name != providers.CPU.name and result["status"] == "ok" and "placement" not in result:
+        raise DeviceError(f"the {subject}: this device does not tell which provider ran what", hint="without --strict the figures are taken")
     if result["status"] != "fell_back":
         return
     ran = result["placement"].get(name, {"nodes": 0})["nodes"]
-    if asked.keys["strict"] or (not ran and subject == "bundle"):
+    if asked.keys["strict"] or (not ran and subject in SHIPPED):
         hint = "without --strict the figures are kept, with who ran what" if ran else "without --provider the CPU is measured, under its own name"
         raise DeviceError(f"bench: the {subject} fell back: {result['detail']}", hint=hint)
     warn(f"the {subject} fell back: {result['detail']}")

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from edgedistill import providers
+from edgedistill import profiles, providers
 from edgedistill.bundle.reader import Bundle
 from edgedistill.measure import table
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
 
+WEB = {"wasm": "CPUExecutionProvider", "webgpu": "WebGpuExecutionProvider"}  # onnxruntime-web's names
 TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "original": "fp32", "bundle": "quantised"}
 
 
@@ -51,10 +52,9 @@ def make_report(
 
 def _environment(bench: Mapping[str, Any] | None) -> dict[str, Any]:
     """Where and under what conditions; of several devices, each by its address."""
-    each = {
-        one["device"]: {name: one.get(name) for name in ("onnxruntime", "facts", "before", "after") if one.get(name)}
-        for one in (bench or {}).get("devices", [])
-    }
+    each: dict[str, dict[str, Any]] = {}
+    for one in (bench or {}).get("devices", []):
+        each.setdefault(one["device"], {}).update({name: one[name] for name in ("onnxruntime", "facts", "before", "after") if one.get(name)})
     return next(iter(each.values())) if len(each) == 1 else each
 
 
@@ -87,11 +87,11 @@ def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:
 
 def _strange(where: Mapping[str, Any], used: str, profile: Mapping[str, Any]) -> str:
     """What of the target this machine is not: its system and architecture, its provider, or the lack of features that this one may have."""
-    platform, provider = profile["platform"], profile["runtime"]["provider"]["value"]
-    if (where["os"], where["arch"]) != (platform["os"], platform["arch"]):
+    platform, wanted = profile["platform"], str(profile["runtime"]["provider"]["value"])
+    if not profiles.is_of_system(platform["os"], platform["arch"], where["os"], where["arch"]):
         return f"{platform['os']} on {platform['arch']}"
-    if provider != used:
-        return str(provider)
+    if WEB.get(wanted, wanted) != used:
+        return wanted
     return f"CPUs without {' and '.join(platform['lacks'])}" if platform["lacks"] else ""
 
 
@@ -122,14 +122,11 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
 def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline: str) -> list[str]:
     if entry["status"] != "ok":
         return [f"{entry['device']}: {entry['status']}: {entry['detail']}."]
-    where, before, after, used = entry["facts"], entry["before"], entry["after"], entry["provider"]
+    where, used = entry["facts"], entry["provider"]
     notes = []
     if where["provenance"] == "measured" and (strange := _strange(where, used, profile)):
         measured = f"Latency and memory were measured on {where['cpu']} ({where['arch']}) with {used}"
         notes.append(f"{measured}; they are no evidence about {strange}, where they are unmeasured.")
-    if max(before.get("load_1min", 0), after.get("load_1min", 0) - 1) > 0.75 * (where.get("cores") or 1):  # the measurement itself is a load of one
-        busy = f"(load {before['load_1min']} on {where['cores']} cores)"
-        notes.append(f"Weak: {where['device']} was busy with other work {busy}. Measure again when it is idle.")
     notes += [f"{said}."] if (said := providers.simulated(used, where["arch"])) else []
     notes += [
         f"{where['device']}: the {name} did not run on {used} alone: {shares(placed)}."

@@ -57,7 +57,8 @@ def measure(bundle: Bundle, store: Path, plan: Plan, progress: Progress, *, rows
     check_model(bundle)
     asked = of_bundle(bundle, store, rows, progress)
     if plan.shapes:
-        asked = replace(asked, subjects=[replace(one, job=shaped(one.job, plan.shapes)) for one in asked.subjects], note=_shapes(plan.shapes))
+        subjects = [replace(one, job=shaped(one.job, plan.shapes)) for one in asked.subjects]
+        asked = replace(asked, subjects=subjects, note=f"{asked.note}, in the shape {_shapes(plan.shapes)}")
     return _document(asked, plan, progress) | {"bundle_sha256": digest_file(bundle.path / "manifest.json")}
 
 
@@ -98,12 +99,16 @@ def _visits(address: str, asked: Asked, plan: Plan, progress: Progress) -> Itera
         with closing(devices.connect(address)) as device:
             for threads, batch in product(plan.threads, plan.batches):
                 pace = Pace(mode=MODES[plan.mode], threads=threads, batch=batch, provider=plan.provider, strict=plan.strict)
-                yield visit(device, asked, pace, seen, progress.warn)
+                found = visit(device, asked, pace, seen, progress.warn)
+                yield found
                 asked = replace(asked, rows=None)
-    except DeviceError as error:
+                if found.entry["facts"]["provenance"] == "emulated":
+                    break  # it is counted one way only
+    except EdgedistillError as error:
         progress.warn(f"{address}: {error}")
-        yield Visit(entry={"device": address, "status": "unmeasured", "detail": error.args[0], "hint": error.hint}, measurements=[])
+        entry = {"device": address, "status": "unmeasured", "detail": str(error.args[0]), "hint": error.hint}
+        yield Visit(entry=entry, measurements=[])
 
 
 def _shapes(shapes: Mapping[str, Sequence[int]]) -> str:
-    return "real values in the shape " + ", ".join(f"{name} {list(sizes)}" for name, sizes in shapes.items())
+    return ", ".join(f"{name} {list(sizes)}" for name, sizes in shapes.items())

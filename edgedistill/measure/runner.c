@@ -116,18 +116,23 @@ static double way(const Job *job, size_t runs, double spent_ms) {
     return fmin(by_runs, by_time);
 }
 
+/* Resident memory less what the samples take: they are ours, not the model's. */
+static double grown_mib(const Samples *samples) {
+    return resident_mib("VmRSS") - (double)(samples->count * sizeof(double)) / (1 << 20);
+}
+
 /* Samples of whole passes over the rows until the way is gone, and the resident memory at the start and after each quarter. */
 static Samples steady(const Job *job, Samples *resident) {
     Samples samples = {0};
     double spent_ms = 0, gone = 0;
-    if (is_timed(job)) add(resident, resident_mib("VmRSS"));
+    if (is_timed(job)) add(resident, grown_mib(&samples));
     while (is_run(job) && gone < 1) {
         for (uint32_t i = 0; i < job->timed.count; i++) {
             add(&samples, run(&job->timed.rows[i], job->marked ? (long)i : -1, NULL));
             spent_ms += samples.ms[samples.count - 1];
         }
         gone = way(job, samples.count, spent_ms);
-        while (is_timed(job) && (double)resident->count <= fmin(gone, 1) * QUARTERS) add(resident, resident_mib("VmRSS"));
+        while (is_timed(job) && (double)resident->count <= fmin(gone, 1) * QUARTERS) add(resident, grown_mib(&samples));
     }
     return samples;
 }

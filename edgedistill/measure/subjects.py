@@ -54,7 +54,8 @@ class Rows:
         theirs, ours = (self._cut(some) for some in (raw, [session.run(None, dict(one))[0] for one in self.feeds]))
         decided = [[np.atleast_2d(one) for one in task.decisions(said, self.rows)] for said in (theirs, ours)]
         score = task.total(task.evidence(theirs, self.rows, self.examples, self.targets, self.bundle.labels)) if self.targets else None
-        gaps = [float(np.abs(a - b).max(initial=0)) for one, other in zip(theirs, ours, strict=True) for a, b in zip(one, other, strict=True)]
+        pairs = [(a, b) for one, other in zip(theirs, ours, strict=True) for a, b in zip(one, other, strict=True)]
+        gaps = [float(np.nan_to_num(np.abs(a - b), nan=np.inf).max(initial=0)) for a, b in pairs]  # what is no number is infinitely far
         agreement = float(np.nan_to_num(task.alike(*decided)).mean())
         return {"rows": len(self.rows), "score": score, "agreement_with_here": agreement, "max_abs": max(gaps)}
 
@@ -94,12 +95,19 @@ def of_bundle(bundle: Bundle, store: Path, count: int, progress: Progress) -> As
     return Asked(
         subjects=subjects,
         baseline=bundle.baseline,
-        note="the golden inputs, one at a time" if bundle.foreign else "real texts at natural length",
+        note=_note(bundle),
         absent=[name for name in (("original",) if bundle.foreign else ("teacher", "student")) if name not in names],
         profile=bundle.manifest["profile"],
         rows=None if bundle.foreign or not count else _test_rows(bundle, store, count, progress),
         about=about,
     )
+
+
+def _note(bundle: Bundle) -> str:
+    """What the inputs are; made-up ones say so."""
+    if not bundle.foreign:
+        return "real inputs at natural length"
+    return f"the golden inputs ({bundle.manifest['calibration']['sentence']})"
 
 
 def of_file(model: Path, shapes: Mapping[str, Sequence[int]]) -> Asked:
@@ -112,12 +120,22 @@ def of_file(model: Path, shapes: Mapping[str, Sequence[int]]) -> Asked:
     from edgedistill.foreign.inputs import UNKNOWN, draw, inputs_of
 
     session = runtime.open_session(model, threads=1)
-    inputs = inputs_of(session, onnx.load(model, load_external_data=False), shapes, SEQUENCE, UNKNOWN[0])
+    inputs = inputs_of(session, onnx.load(model, load_external_data=False), _tied(session, shapes), SEQUENCE, UNKNOWN[0])
     feeds = [as_json(draw(inputs, number)) for number in range(DRAWN)]
     told = ", ".join(f"{one.name} {list(one.sizes)} ({one.why})" for one in inputs)
     about = {"model": str(model.resolve()), "name": model.stem, "target": None, "metric": None}
     subject = Subject(name="model", job={"model": str(model), "feeds": feeds}, bytes=graphs.size(model))
     return Asked(subjects=[subject], baseline="model", note=f"SYNTHETIC inputs: {told}", about=about)
+
+
+def _tied(session: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    """The stated shapes, and those of other inputs whose open sizes bear the same names and so are known with them."""
+    entries = {one.name: one.shape for one in session.get_inputs()}
+    known = {
+        size: stated for name, shape in shapes.items() for size, stated in zip(entries.get(name, ()), shape, strict=False) if isinstance(size, str)
+    }
+    whole = {name: [known.get(size, size) for size in shape] for name, shape in entries.items()}
+    return {**{name: shape for name, shape in whole.items() if shape != entries[name] and all(isinstance(size, int) for size in shape)}, **shapes}
 
 
 SEQUENCE = 64  # the length of an input that the graph leaves open

@@ -59,8 +59,10 @@ def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, A
     return {"median_ratio": float(np.exp(np.median(logs))), "interval": [float(np.exp(low)), float(np.exp(high))], "level": level}
 
 
-def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0) -> Trust:
+def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0, *, one_cpu: bool = True) -> Trust:
     """What the processes of one subject come to; what an agent did not tell is not judged.
+
+    `one_cpu` says that the work keeps one CPU busy: one thread, and no accelerator that a process waits for.
 
     unmeasured  nothing was timed
     leaking     resident memory grows by LEAK_MIB in each quarter of a process's samples: what a model needs once is taken by the warm-up
@@ -73,6 +75,8 @@ def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0) -> Trust
     if not all(len(result["samples_ms"]) for result in results):
         return Trust("unmeasured", (), {})
     figures = _figures(results, minute_s)
+    if not one_cpu:
+        figures.pop("cpu_share", None)
     found = _findings(figures)
     return Trust(found[0][0] if found else "ok", tuple(f"{status}: {sentence}" for status, sentence in found), figures)
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgedistill import providers
-from edgedistill.devices import Device, qemu
+from edgedistill.devices import Device, Ended, qemu
 from edgedistill.errors import DeviceError
 from edgedistill.measure import conditions, modes, placement, trust
 from edgedistill.measure.modes import Mode
 from edgedistill.measure.ratios import ratios
-from edgedistill.measure.subjects import Asked, Rows
+from edgedistill.measure.subjects import Asked, Subject
 from edgedistill.spec import Measurement
 
 COUNTED = 4  # rows whose instructions are counted, spread over all lengths; a count repeats to 0.01 %
 PATIENCE_S = 120.0  # of a process before its work begins
+PATIENT = 10  # times what the work should take by the first answer
+SLOWEST_ROW_S = 10.0  # before anything is known of a device
 EMULATED_ROW_S = 60.0  # an fp32 row of a small BERT takes seconds under emulation, and this machine may be busy
 ONCE = {
     "load_ms": "creating the session in a fresh process",
@@ -64,20 +66,30 @@ class _BadResultError(Exception):
 
 
 def visit(device: Device, asked: Asked, pace: Pace, seen: Callable[[int, int, str], None], warn: Callable[[str], None]) -> Visit:
-    """Answers first: what is wrong has no latency. Raises DeviceError when the device goes away, or has no such provider."""
+    """Golden answers first: what is wrong has no latency. Raises DeviceError when the device goes away, or has no such provider.
+
+    An emulated device is counted on one thread, row by row, whatever the pace.
+    """
     facts, before = device.facts(), device.conditions()
+    emulated = facts["provenance"] == "emulated"
+    if emulated:
+        pace = replace(pace, threads=1, batch=1)
     way = placement.ask(pace.provider or getattr(device, "provider", "cpu"), asked.profile, facts, pace.threads, strict=pace.strict)
     if said := providers.simulated(way.keys["provider"], facts["arch"]):
         warn(said)
     entry: dict[str, Any] = {"device": device.address, "threads": way.keys["threads"], "batch": pace.batch, "provider": way.keys["provider"]}
     entry |= {"status": "ok", "facts": facts, "before": before}
+    stay = _Stay(device, asked, pace, way, facts, seen, warn)
     measured: list[Measurement] = []
     try:
-        if asked.rows is not None:
-            entry["answers"] = _answered(device, asked.rows, way, emulated=facts["provenance"] == "emulated")
-        work = _counted if facts["provenance"] == "emulated" else _timed
-        found, measured = work(_Stay(device, asked, pace, way, facts, seen, warn))
-        entry |= found
+        if emulated:
+            found, measured = _counted(stay)
+            entry |= found | _answered(stay, EMULATED_ROW_S / 10)
+        else:
+            first_s = {one.name: _first_s(stay, one) for one in asked.subjects}
+            entry |= _answered(stay, PATIENT * max(first_s.values()))
+            found, measured = _timed(stay, first_s)
+            entry |= found
     except _BadResultError as bad:
         entry |= {"status": bad.status, "detail": str(bad), "hint": bad.hint}
     return Visit(entry=entry | {"after": device.conditions()}, measurements=measured)
@@ -95,27 +107,37 @@ class _Stay:
     seen: Callable[[int, int, str], None]
     warn: Callable[[str], None]
 
-    def run(self, subject: str, job: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-        """The result of a process that ended well, on the provider that was asked for."""
-        result = self.device.run(job, deadline_s).result
+    def run(self, subject: str, job: Mapping[str, Any], deadline_s: float) -> Ended:
+        """A process that ended well, on the provider that was asked for."""
+        ended = self.device.run(job, deadline_s)
         try:
-            placement.judge(subject, self.way, result, self.warn)
+            placement.judge(subject, self.way, ended.result, self.warn)
         except DeviceError as error:
-            status = result["status"] if result["status"] in ("fell_back", "no_provider") else "unmeasured"
+            status = ended.result["status"] if ended.result["status"] in ("fell_back", "no_provider") else "unmeasured"
             raise _BadResultError(status, str(error.args[0]), error.hint) from error
-        _check(subject, result)
-        return result
+        _check(subject, ended.result)
+        return ended
 
 
-def _answered(device: Device, rows: Rows, way: placement.Asked, *, emulated: bool) -> dict[str, Any]:
-    """What the shipped file says of the test rows there."""
-    job = {**rows.job, **way.keys}
-    ended = device.run(job, PATIENCE_S + len(job["feeds"]) * (EMULATED_ROW_S / 10 if emulated else 1.0))
-    _check("bundle", ended.result)
-    return rows.judged(ended.answers)
+def _first_s(stay: _Stay, subject: Subject) -> float:
+    """The time of a first answer, and the golden answers held; nothing is timed."""
+    job = {**subject.job, **stay.way.keys, "strict": False, "min_runs": 0, "min_s": 0.0}
+    return float(stay.run(subject.name, job, PATIENCE_S + len(job["feeds"]) * SLOWEST_ROW_S).result["first_ms"]) / 1e3
 
 
-def _timed(stay: _Stay) -> tuple[dict[str, Any], list[Measurement]]:
+def _answered(stay: _Stay, row_s: float) -> dict[str, Any]:
+    """What the shipped file says of the test rows there; nothing where there are none."""
+    rows = stay.asked.rows
+    if rows is None:
+        return {}
+    job = {**rows.job, **stay.way.keys, "strict": False}
+    found = rows.judged(stay.run("bundle", job, PATIENCE_S + len(job["feeds"]) * row_s).answers)
+    if not np.isfinite(found["max_abs"]):
+        raise _BadResultError("wrong", "the bundle: answers to test rows are no numbers")
+    return {"answers": found}
+
+
+def _timed(stay: _Stay, first_s: Mapping[str, float]) -> tuple[dict[str, Any], list[Measurement]]:
     """Fresh processes in turns, there and back: drift hits all alike. The first of each also says which provider ran what."""
     asked, pace = stay.asked, stay.pace
     results: dict[str, list[dict[str, Any]]] = {one.name: [] for one in asked.subjects}
@@ -123,9 +145,11 @@ def _timed(stay: _Stay) -> tuple[dict[str, Any], list[Measurement]]:
     own_mib = conditions.own_mib(stay.device, jobs[asked.subjects[-1].name])
     for turn in range(pace.mode.processes):
         for name in list(jobs) if turn % 2 == 0 else list(jobs)[::-1]:
-            result = stay.run(name, {**jobs[name], "trace": turn == 0}, PATIENCE_S + 10 * pace.mode.min_s)
+            deadline_s = PATIENCE_S + 10 * pace.mode.min_s + PATIENT * len(jobs[name]["feeds"]) * pace.batch * first_s[name]
+            result = stay.run(name, {**jobs[name], "trace": turn == 0}, deadline_s).result
             results[name].append(_less(result, own_mib))
             stay.seen(sum(map(len, results.values())), pace.mode.processes * len(jobs), name)
+    one_cpu = stay.way.keys["provider"] == providers.CPU.name and stay.way.keys["threads"] == 1
     under: dict[str, Any] = {"threads": stay.way.keys["threads"], "batch": pace.batch, "processes": pace.mode.processes}
     under |= {"device": stay.device.address, "cpu": stay.facts["cpu"], "arch": stay.facts["arch"]}
     found = {
@@ -133,7 +157,7 @@ def _timed(stay: _Stay) -> tuple[dict[str, Any], list[Measurement]]:
         "own_mib": own_mib,
         "ratios": ratios(results, asked.baseline),
         "placement": {name: some[0]["placement"] for name, some in results.items() if "placement" in some[0]},
-        "trust": {name: trust.judged(some, pace.mode.minute_s)._asdict() for name, some in results.items()},
+        "trust": {name: trust.judged(some, pace.mode.minute_s, one_cpu=one_cpu)._asdict() for name, some in results.items()},
         "processes": {name: [conditions.during(result) for result in some] for name, some in results.items()},
     }
     return found, [one for name, some in results.items() for one in _measurements(name, some, under, asked.note)]
@@ -179,7 +203,7 @@ def _counted(stay: _Stay) -> tuple[dict[str, Any], list[Measurement]]:
             found[one.name] = qemu.mean(counted.counts)
             measured.append(_instructions(one.name, counted.counts, stay))
         else:
-            result = stay.run(one.name, job, deadline_s)
+            result = stay.run(one.name, job, deadline_s).result
         version = result["onnxruntime"]
         stay.seen(index + 1, len(stay.asked.subjects), one.name)
     base = sum(found.get(stay.asked.baseline, {}).values())
