@@ -12,9 +12,10 @@ import pytest
 from conftest import run_cli
 from onnx import TensorProto, helper, numpy_helper
 
+from edgedistill.devices.local import Local
 from edgedistill.errors import DeviceError, IntegrityError, StageError
 from edgedistill.faces.bench import text
-from edgedistill.measure import table
+from edgedistill.measure import table, trust
 from edgedistill.measure.run import failure
 
 DOCUMENT: dict[str, Any] = {
@@ -139,3 +140,39 @@ def test_each_pair_is_an_entry_when_threads_and_batches_are_swept(summed: Path, 
     document = json.loads(run_cli(*words, cwd=tmp_path).stdout)
     assert [(one["threads"], one["batch"]) for one in document["devices"]] == [(1, 1), (2, 1)]
     assert {one["conditions"]["threads"] for one in document["measurements"]} == {1, 2}
+
+
+def two_inputs(file: Path) -> Path:
+    """y = mean of (ids + mask) over the last axis: both must be as long."""
+    nodes = [
+        helper.make_node("Add", ["ids", "mask"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["real"], ["y"], axes=[1], keepdims=0),
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "s"]) for name in ("ids", "mask")]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b"])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), file)
+    return file
+
+
+def test_inputs_that_share_a_size_go_along_when_one_of_them_is_stated(tmp_path: Path) -> None:
+    words = ("bench", str(two_inputs(tmp_path / "two.onnx")), "--mode", "smoke", "--shape", "ids=1,48", "--json")
+    document = json.loads(run_cli(*words, cwd=tmp_path).stdout)
+    assert "mask [1, 48]" in document["inputs"]
+    assert document["devices"][0]["status"] == "ok"
+
+
+def test_nothing_is_measured_when_one_of_the_addresses_cannot_be_read(summed: Path, tmp_path: Path) -> None:
+    words = ("bench", str(summed), "--device", "local", "--device", "qemu:cortexa53", "--device", "local:x", "--json")
+    done = run_cli(*words, cwd=tmp_path, check=2)
+    assert done.stdout == ""
+    assert "cortex-a53" in done.stderr
+    assert "local:x" in done.stderr
+
+
+def test_samples_do_not_count_as_a_leak_when_there_are_a_million(summed: Path) -> None:
+    """A model of microseconds: eight bytes a sample are some MiB, and none of the model's."""
+    feeds = [{"ids": {"dtype": "int64", "values": [[1, 2]]}}]
+    job = {"model": str(summed), "feeds": feeds, "provider": "CPUExecutionProvider", "threads": 1, "min_runs": 600_000, "min_s": 0.0}
+    resident = Local().run(job, 120).result["resident_mib"]
+    assert np.diff(resident).min() < trust.LEAK_MIB
