@@ -110,7 +110,7 @@ def test_message_says_how_to_go_on_when_interrupted(longer: Path) -> None:
     command = [sys.executable, "-m", "edgedistill", "build", *WORDS, "--store", str(store)]
     settings = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, cwd=longer, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not list(store.glob("unfinished/teach/*/files/resume/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
