@@ -38,7 +38,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgedistill import runtime
 from edgedistill.bundle.reader import open_bundle
-from edgedistill.devices.local import facts
+from edgedistill.devices.local import Local
 
 ATTENTION = ("QAttention", "Attention")
 PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QLinearMatMul", *ATTENTION)
@@ -207,7 +207,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _conditions(asked: argparse.Namespace) -> dict[str, Any]:
-    now = facts()
+    now = {**Local().facts(), **Local().conditions()}
     return {
         "date": time.strftime("%Y-%m-%d"),
         **{name: now[name] for name in ("cpu", "cores", "load_1min")},

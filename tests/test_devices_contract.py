@@ -89,7 +89,8 @@ def test_conditions_are_plain_numbers_and_words_when_asked(found: Found) -> None
 def test_status_is_ok_when_the_answers_are_the_golden_ones(found: Found, tmp_path: Path) -> None:
     result = found.device.run(cases.job(cases.summed(tmp_path / "summed.onnx")), 120).result
     assert (result["status"], result["worst_difference"]) == ("ok", 0)
-    assert result["peak_mib"] >= 0  # a page's memory comes in steps, and a model of nothing fits into the first
+    paged = found.device.address.startswith("browser:")  # a page's memory comes in steps, and a model of nothing fits into the first
+    assert result["peak_mib"] > 0 or (paged and result["peak_mib"] == 0)
     assert "CPUExecutionProvider" in result["providers"]
 
 
