@@ -33,7 +33,7 @@ from table import difference, ratio, render
 from edgedistill import plugins
 from edgedistill.bundle.reader import Bundle, check_model, open_bundle
 from edgedistill.cache import digest_folder, write_json
-from edgedistill.devices.local import facts
+from edgedistill.devices.local import Local
 from edgedistill.stages._splits import class_names, read_split
 
 HERE = Path(__file__).resolve().parent
@@ -69,7 +69,7 @@ def main() -> None:
     failed: dict[str, str] = {}
     subjects = {"ours": _ours(bundle)} | _made(names, asked.venvs.resolve(), student, rows, work, failed)
     right = _right(bundle, subjects, rows, work, failed)
-    load = facts()["load_1min"]
+    load = Local().conditions()["load_1min"]
     medians = _latency({name: subjects[name] for name in right}, rows, work, asked, failed)
     found = {
         "bundle": f"{bundle.manifest['name']} for {bundle.manifest['target']}",
@@ -274,7 +274,7 @@ def _said(
 
 
 def _conditions(asked: argparse.Namespace, rows: Rows, load: float) -> dict[str, Any]:
-    now = facts()
+    now = {**Local().facts(), **Local().conditions()}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": now["cpu"],
