@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import RECIPE, build_json, write_project
@@ -109,7 +111,9 @@ def test_message_says_how_to_go_on_when_interrupted(longer: Path) -> None:
     store = longer / "interrupted"
     command = [sys.executable, "-m", "edgedistill", "build", *WORDS, "--store", str(store)]
     settings = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(command, cwd=longer, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job, and all that it starts, is deaf to it
+    running = subprocess.Popen(command, cwd=longer, env=settings, preexec_fn=heard, **pipes)
     deadline = time.monotonic() + 300
     while not list(store.glob("unfinished/teach/*/files/resume/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
