@@ -357,3 +357,12 @@ def test_openvinos_plugin_runs_on_intel_and_says_so_elsewhere(side: str, split: 
     else:
         assert found["status"] == "no_provider"
         assert "onnxruntime_ep_openvino is here, but sees no CPU of its kind" in found["detail"]
+
+
+def test_strict_refuses_a_device_when_it_does_not_tell_who_ran_what() -> None:
+    """A browser runs on WebGPU, and tells no placement: strict asks for more than it can know."""
+    keys = {"provider": "WebGpuExecutionProvider", "strict": True}
+    asked = placement.Asked(keys=keys, runtime={}, here=False)
+    with pytest.raises(DeviceError, match="does not tell which provider"):
+        placement.judge("bundle", asked, {"status": "ok"}, print, traced=True)
+    placement.judge("bundle", asked, {"status": "ok"}, print)

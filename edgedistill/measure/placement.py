@@ -35,8 +35,8 @@ def ask(name: str, profile: Mapping[str, Any] | None, facts: Mapping[str, Any], 
     return Asked(keys={**keys, "strict": strict}, runtime=runtime, here=here)
 
 
-def judge(subject: str, asked: Asked, result: Mapping[str, Any], warn: Callable[[str], None]) -> None:
-    """Say what is wrong with a result's provider and version.
+def judge(subject: str, asked: Asked, result: Mapping[str, Any], warn: Callable[[str], None], *, traced: bool = False) -> None:
+    """Say what is wrong with a result's provider and version; `traced` says that its job asked who ran what.
 
     Raises DeviceError where the provider was not there or refused the model, where it ran nothing of the bundle or, when `strict`, not
     everything of any subject, and where a device of the profile's system has a version that the profile forbids. Other cases are warnings.
@@ -45,7 +45,7 @@ def judge(subject: str, asked: Asked, result: Mapping[str, Any], warn: Callable[
     if result["status"] == "no_provider":
         raise DeviceError(f"bench: the {subject}: {result['detail']}", hint=providers.install(name))
     _judge_version(asked, result, warn)
-    if asked.keys["strict"] and name != providers.CPU.name and result["status"] == "ok" and "placement" not in result:
+    if traced and asked.keys["strict"] and name != providers.CPU.name and result["status"] == "ok" and "placement" not in result:
         raise DeviceError(f"the {subject}: this device does not tell which provider ran what", hint="without --strict the figures are taken")
     if result["status"] != "fell_back":
         return

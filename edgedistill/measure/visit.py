@@ -111,7 +111,7 @@ class _Stay:
         """A process that ended well, on the provider that was asked for."""
         ended = self.device.run(job, deadline_s)
         try:
-            placement.judge(subject, self.way, ended.result, self.warn)
+            placement.judge(subject, self.way, ended.result, self.warn, traced=bool(job.get("trace")))
         except DeviceError as error:
             status = ended.result["status"] if ended.result["status"] in ("fell_back", "no_provider") else "unmeasured"
             raise _BadResultError(status, str(error.args[0]), error.hint) from error
