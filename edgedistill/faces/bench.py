@@ -75,7 +75,7 @@ def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         ("first ms", "first_ms", number("first_ms", 1)),
         ("peak MiB", "peak_mib", number("peak_mib", 1)),
         ("M instructions", "instructions", number("instructions", 1, 1e-6)),
-        (f"÷ {baseline} ", "instruction_ratio", number("instruction_ratio", 3)),
+        (f"instr. ÷ {baseline}", "instruction_ratio", number("instruction_ratio", 3)),
     ]
 
 
