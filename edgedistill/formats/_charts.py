@@ -70,7 +70,9 @@ def _distribution(report: Report) -> Chart:
     for y, (measurement, samples) in enumerate(rows):
         _strip(plot, y, measurement, samples)
     plot.set_ylim(len(rows) - 0.4, -0.6)
-    plot.set_yticks(range(len(rows)), [_svg.literal(one.subject + provenance(one).replace(" ", "\n")) for one, _ in rows])
+    several = len({one.conditions.get("device") for one, _ in rows}) > 1
+    names = [one.subject + provenance(one).replace(" ", "\n") + (f"\n{one.conditions.get('device')}" if several else "") for one, _ in rows]
+    plot.set_yticks(range(len(rows)), [_svg.literal(name) for name in names])
     plot.tick_params(axis="y", length=0)
     plot.grid(visible=False, axis="y")
     _svg.label_axes(plot, "latency in ms (log)", "")
