@@ -366,3 +366,10 @@ def test_strict_refuses_a_device_when_it_does_not_tell_who_ran_what() -> None:
     with pytest.raises(DeviceError, match="does not tell which provider"):
         placement.judge("bundle", asked, {"status": "ok"}, print, traced=True)
     placement.judge("bundle", asked, {"status": "ok"}, print)
+
+
+def test_doctor_goes_on_when_the_named_python_cannot_be_run() -> None:
+    done = run_cli("doctor", "--json", cwd=Path.cwd(), EDGEDISTILL_PYTHON="/nowhere/python")
+    parts = {one["name"]: one for one in json.loads(done.stdout)["parts"]}
+    assert "/nowhere/python" in parts["cpu"]["found"]
+    assert parts["local"]["kind"] == "devices"

