@@ -30,6 +30,21 @@ def beside(file: Path) -> list[Path]:
     return [file.parent / name for name in sorted(names)]
 
 
+def parts(file: Path) -> dict[str, Path]:
+    """A graph and the weights outside of it, each by its path from the graph's folder: what has to travel with it.
+
+    A file that is no graph travels alone, and what lies outside of the folder does not: whoever opens the graph says what is wrong.
+    """
+    from google.protobuf.message import DecodeError
+
+    folder = file.parent.resolve()
+    try:
+        apart = [one for one in beside(file) if one.is_file() and one.resolve().is_relative_to(folder)]
+    except (DecodeError, OSError):
+        apart = []
+    return {one.relative_to(file.parent).as_posix(): one for one in (file, *apart)}
+
+
 def copied(file: Path, out: Path) -> list[str]:
     """Copy a graph to `out`, and the weights outside of it beside that; the names of all, the graph's first."""
     shutil.copyfile(file, out)

@@ -40,6 +40,14 @@ def classifier(file: Path) -> Path:
     return save(file, nodes, {"x": FLOAT}, {"logits": FLOAT}, weights)
 
 
+def apart(file: Path) -> Path:
+    """The classifier with its weights in a folder beside it."""
+    folder = file.parent / "weights of it"
+    folder.mkdir()
+    onnx.save(onnx.load(classifier(file)), file, save_as_external_data=True, location=f"{folder.name}/w + v.bin", size_threshold=0)
+    return file
+
+
 def hanging(file: Path) -> Path:
     """A loop of 2⁶² turns."""
     turn = [helper.make_node("Identity", ["go_in"], ["go_out"]), helper.make_node("Add", ["x_in", "one"], ["x_out"])]

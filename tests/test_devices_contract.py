@@ -114,8 +114,9 @@ def test_status_is_timeout_when_the_model_hangs(found: Found, tmp_path: Path) ->
     assert "4 s" in result["detail"]
 
 
-def test_answers_are_this_machines_when_they_are_asked_for(found: Found, tmp_path: Path) -> None:
-    model, rows = cases.classifier(tmp_path / "classifier.onnx"), cases.rows(ROWS)
+@pytest.mark.parametrize("make", [cases.classifier, cases.apart], ids=["in one file", "weights beside it"])
+def test_answers_are_this_machines_when_they_are_asked_for(found: Found, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    model, rows = make(tmp_path / "classifier.onnx"), cases.rows(ROWS)
     ended = found.device.run(cases.asking(model, rows), 120)
     assert ended.result["status"] == "ok"
     assert len(ended.answers) == ROWS

@@ -17,6 +17,7 @@ from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import quote, unquote
 
+from edgedistill import graphs
 from edgedistill.devices import _script
 from edgedistill.plugins import PACKAGE
 
@@ -33,9 +34,10 @@ def served(job: Mapping[str, Any] | None, runtime: Path) -> Iterator[tuple[str, 
     """The page's address, and the queue that gets its result. `runtime` is the folder of onnxruntime-web's files."""
     files = {**PAGE, **{f"ort/{file.name}": file for file in runtime.iterdir()}}
     if job is not None:
-        model = Path(job["model"])
-        files[f"model/{model.name}"] = model
-        job = {**job, "model": f"model/{quote(model.name)}"}
+        model, *weights = graphs.parts(Path(job["model"])).items()
+        files |= {f"model/{name}": file for name, file in (model, *weights)}
+        apart = [{"path": name, "data": _address(name)} for name, _ in weights]
+        job = {**job, "model": _address(model[0]), **({"weights": apart} if apart else {})}
     root, said = f"/{token_urlsafe()}/", Said()  # a name that no other page can guess
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(root, files, _script.written(job).encode(), said))
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
@@ -44,6 +46,10 @@ def served(job: Mapping[str, Any] | None, runtime: Path) -> Iterator[tuple[str, 
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _address(name: str) -> str:
+    return f"model/{quote(name)}"
 
 
 def crashed(detail: str) -> bytes:

@@ -9,7 +9,6 @@ HOME/runs/TOKEN/   the files of a run by their names; gone after it
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 import tempfile
@@ -23,6 +22,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from edgedistill import graphs
 from edgedistill.cache import digest_file
 from edgedistill.devices import Ended, _child, _runner, _system, _toolchain
 from edgedistill.devices._shell import NO_ROOM, READY, SHORT_S, Shell
@@ -46,8 +46,8 @@ cd "$1/blobs" && cat >"$2.part" || { rm -f "$2.part"; exit 1; }
 digest=$(sha256sum "$2.part") && [ "${digest%% *}" = "$2" ] || { rm -f "$2.part"; echo "$2 arrived damaged" >&2; exit 1; }
 chmod 755 "$2.part" && mv "$2.part" "$2" """
 PLACE = """
-run=$1/runs/$2 blobs=$1/blobs; mkdir -p "$run/model" || exit; shift 2
-while [ $# -gt 0 ]; do ln -s "$blobs/$1" "$run/$2" || exit; shift 2; done"""
+run=$1/runs/$2 blobs=$1/blobs; shift 2
+while [ $# -gt 0 ]; do mkdir -p "$(dirname "$run/$2")" && ln -s "$blobs/$1" "$run/$2" || exit; shift 2; done"""
 RUN = """
 cd "$1" || exit; deadline=$2; shift 2
 watch() { trap 'kill $!; exit' TERM; "$@" <&3 & wait $!; kill -ALRM $job; }
@@ -97,7 +97,8 @@ class Remote:
             job_file.write_bytes(_runner.packed(job, model=f"model/{model.name}", warm=warm, marked=False))
             program, before = self._program()
             command = [*before, "./runner", "./libonnxruntime.so", "job", "result.json", *(["answers"] if job.get("answers") else [])]
-            place = self._place({**program, **_with_weights(model), "job": job_file})
+            parts = {f"model/{name}": file for name, file in graphs.parts(model).items()}
+            place = self._place({**program, **parts, "job": job_file})
             ended = self._run(place, command, deadline_s)
             self.shell.check('rm -rf "$1"', place)
             return ended
@@ -170,8 +171,3 @@ class Remote:
 def found(shell: Shell) -> Remote:
     """The machine behind a shell. Raises DeviceError when it is none that the runner is made for."""
     return Remote(shell, *_system.look(shell))
-
-
-def _with_weights(model: Path) -> dict[str, Path]:
-    """A model and the weights beside it, whose names begin with its own."""
-    return {f"model/{file.name}": file for file in model.parent.glob(f"{glob.escape(model.name)}*") if file.is_file()}

@@ -66,7 +66,8 @@ export function written(result) {
 
 function options(job, host) {
     const provider = { ...job.options, name: host.backends[job.provider] };
-    return { executionProviders: [provider], intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 3 };
+    const apart = job.weights ? { externalData: job.weights } : {}; // a page has no folder where they could lie
+    return { executionProviders: [provider], intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 3, ...apart };
 }
 
 /** One row at its natural length, batch 1, as the session's inputs. */
