@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+LARGE = 1_800_000_000  # bytes of weights beyond which they lie beside the graph: a protobuf message ends at 2 GB
 KINDS = {1: "fp32", 10: "fp16", 3: "int8", 2: "uint8", 6: "int32", 7: "int64", 21: "uint4", 22: "int4", 4: "uint16", 5: "int16", 9: "bool"}
 EMBEDDING_OPERATORS = ("Gather", "EmbedLayerNormalization", "GatherBlockQuantized")
 
@@ -19,6 +20,17 @@ def summary(file: Path) -> dict[str, Any]:
     graph = onnx.load(str(file), load_external_data=False).graph
     operators = Counter(node.op_type for node in graph.node)
     return {"nodes": len(graph.node), "operators": dict(operators.most_common()), "bytes": dict(_bytes(graph).most_common())}
+
+
+def save(model: Any, out: Path, apart: str | None = None) -> None:
+    """Write a graph; weights that make it too large for one file lie in another beside it, `apart`, else called after it."""
+    import onnx
+
+    large = sum(tensor.ByteSize() for tensor in model.graph.initializer) > LARGE
+    location = apart or f"{out.name}.data"
+    if large:
+        out.with_name(location).unlink(missing_ok=True)  # onnx would write behind what is there
+    onnx.save(model, str(out), **({"save_as_external_data": True, "location": location} if large else {}))
 
 
 def beside(file: Path) -> list[Path]:
@@ -91,5 +103,5 @@ def fixed(file: Path, out: Path, sizes: Mapping[str, int]) -> Path:
     for name, size in sizes.items():
         make_dim_param_fixed(model.graph, name, size)
     fix_output_shapes(model)
-    onnx.save(model, str(out))
+    save(model, out)
     return out

@@ -212,7 +212,7 @@ def test_weights_beside_the_graph_are_read_and_left_alone(bert: Source, tmp_path
 
 
 def test_weights_lie_beside_the_graph_when_they_are_too_many(bert: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgedistill.quantizers._graph.LARGE", 10_000)
+    monkeypatch.setattr("edgedistill.graphs.LARGE", 10_000)
     engine.make("int8-dynamic", bert, tmp_path / "large.onnx")
     assert (tmp_path / "large.onnx.data").stat().st_size > (tmp_path / "large.onnx").stat().st_size
     assert divergence(tmp_path / "large.onnx", bert.fused, texts(2)) <= EIGHT

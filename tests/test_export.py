@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from edgedistill import runtime
+from edgedistill import graphs, runtime
 from edgedistill.exporters import torchscript
 from edgedistill.tasks import question_answering, text_classification
 
@@ -54,6 +54,25 @@ def test_logits_equal_torch_when_shapes_differ_from_the_trace(family: str, tmp_p
         found = onnx.load(tmp_path / name)
         assert found.ir_version <= 10
         assert next(entry.version for entry in found.opset_import if entry.domain in ("", "ai.onnx")) == 17
+
+
+@pytest.mark.parametrize("family", ["bert", "unknown"])
+def test_logits_equal_torch_when_the_weights_lie_beside_the_graph(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protobuf's limit is lowered to a small model's size; each file then has its own weights, and nothing else is left."""
+    monkeypatch.setattr("edgedistill.graphs.LARGE", 10_000)
+    if family == "unknown":
+        monkeypatch.setattr(torchscript, "OPTIMISER", {})
+    torch.manual_seed(0)
+    model = FAMILIES["bert"]().eval()
+    model.set_attn_implementation("eager")
+    torchscript.export(model, forward, batch(2, 8), tmp_path, opset=17, ir_version=10)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["fused.onnx", "fused.onnx.data", "model.onnx", "model.onnx.data"]
+    feeds = batch(5, 31)
+    with torch.no_grad():
+        expected = model(**{key: torch.from_numpy(value) for key, value in feeds.items()}).logits.numpy()
+    for name in ("model.onnx", "fused.onnx"):
+        assert graphs.size(tmp_path / name) > 4 * sum(one.numel() for one in model.parameters())
+        np.testing.assert_allclose(runtime.open_session(tmp_path / name).run(None, feeds)[0], expected, atol=1e-5)
 
 
 def test_attention_fuses_and_layer_norms_stay_apart_when_the_family_is_bert(tmp_path: Path) -> None:

@@ -298,9 +298,7 @@ def held_against(original: Path, bundle: Path) -> float:
 def test_weights_stay_beside_the_graph_when_one_message_cannot_hold_them(tmp_path: Path) -> None:
     """Protobuf's limit is lowered to a small model's size: what is over it takes the way of models over 2 GB."""
     (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "sitecustomize.py").write_text(
-        "from edgedistill.foreign import prepare\nfrom edgedistill.quantizers import _graph\nprepare.LARGE = _graph.LARGE = 1000\n", encoding="utf-8"
-    )
+    (tmp_path / "path" / "sitecustomize.py").write_text("from edgedistill import graphs\ngraphs.LARGE = 1000\n", encoding="utf-8")
     path = os.pathsep.join([str(tmp_path / "path"), *filter(None, [os.environ.get("PYTHONPATH")])])
     file = save_apart(classifier(), tmp_path / "in" / "model.onnx")
     run_cli("quantize", str(file), "-t", "linux-x64", "--scheme", "fp32", "--out", "plain", cwd=tmp_path, PYTHONPATH=path)

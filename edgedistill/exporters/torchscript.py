@@ -1,19 +1,20 @@
 """ONNX through torch's TorchScript exporter in eager attention, then ONNX Runtime's transformer optimiser.
 
 The one route on which a BERT's attention fuses (419 nodes become 36); the newer exporter leaves it in pieces. Two files come of it:
-`model.onnx` as exported, cleaned, for static quantisers, which know the plain operators; `fused.onnx` for everything else.
+`model.onnx` as exported, cleaned, for static quantisers, which know the plain operators; `fused.onnx` for everything else. Weights that one
+file cannot hold lie beside it.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgedistill import surgery
+from edgedistill import graphs, surgery
 from edgedistill.exporters import _lean
 
 OPTIMISER = {
@@ -34,8 +35,10 @@ def export(model: Any, forward: Any, sample: Mapping[str, Any], out: Path, *, op
     The batch is dynamic, and so is the length of whatever is counted in tokens. Returns node counts and the fused operators.
     """
     plain = out / "model.onnx"
-    _trace(model, forward, sample, plain, opset)
-    _clean(plain, ir_version)
+    with tempfile.TemporaryDirectory(dir=out) as folder:  # the tracer writes a file for each weight of a large model
+        traced = Path(folder) / "traced.onnx"
+        _trace(model, forward, sample, traced, opset)
+        _clean(traced, plain, ir_version)
     fused = _fuse(model, plain, out / "fused.onnx", ir_version)
     return {"opset": opset, "nodes": _node_count(plain), "fused_nodes": _node_count(out / "fused.onnx"), "fusions": fused}
 
@@ -74,15 +77,17 @@ def _trace(model: Any, forward: Any, sample: Mapping[str, Any], file: Path, opse
     logging.getLogger("torch.onnx").setLevel(loud)
 
 
-def _clean(file: Path, ir_version: int) -> None:
+def _clean(traced: Path, out: Path, ir_version: int) -> None:
     """Fold constants and infer shapes, as ONNX Runtime's quantisers ask for."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    quant_pre_process(str(file), str(file), skip_symbolic_shape=True)
-    model = onnx.load(str(file))
+    one_file = {"save_as_external_data": True, "all_tensors_to_one_file": True, "external_data_location": "cleaned.data"}
+    cleaned = traced.with_name("cleaned.onnx")
+    quant_pre_process(str(traced), str(cleaned), skip_symbolic_shape=True, **(one_file if graphs.beside(traced) else {}))
+    model = onnx.load(str(cleaned))
     model.ir_version = min(model.ir_version, ir_version)
-    onnx.save(model, str(file))
+    graphs.save(model, out)
 
 
 def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int]:
@@ -94,7 +99,7 @@ def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int
     config = model.config
     kind = OPTIMISER.get(config.model_type)
     if kind is None:
-        shutil.copyfile(plain, file)
+        graphs.save(onnx.load(str(plain)), file)
         return {}
     # a pruned student's own number: the config's would fuse into an attention that cuts its heads elsewhere, and answers wrongly
     pruned = surgery.plan(config).get("heads", 0)
@@ -110,7 +115,7 @@ def _fuse(model: Any, plain: Path, file: Path, ir_version: int) -> dict[str, int
     _keep_residuals_apart(fused.model)
     _lean.trim(fused.model)
     fused.model.ir_version = min(fused.model.ir_version, ir_version)
-    onnx.save(fused.model, str(file))
+    graphs.save(fused.model, file)
     return {name: count for name, count in fused.get_fused_operator_statistics().items() if count}
 
 
@@ -129,4 +134,4 @@ def _keep_residuals_apart(model: Any) -> None:
 def _node_count(file: Path) -> int:
     import onnx
 
-    return len(onnx.load(str(file)).graph.node)
+    return len(onnx.load(str(file), load_external_data=False).graph.node)

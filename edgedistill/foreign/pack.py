@@ -10,10 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgedistill import graphs
 from edgedistill.bundle import tensors
 from edgedistill.cache import Store, digest_folder, key_of, write_json
 from edgedistill.errors import ConfigError, StageError
-from edgedistill.foreign.prepare import DATA
 from edgedistill.foreign.usage import usage
 from edgedistill.spec import Step, Target, plain
 
@@ -92,9 +92,7 @@ def _keep_original(search: Path, facts: Mapping[str, Any], found: Mapping[str, A
     step = Step(stage=ORIGINAL, params=None, needs={}, places={}, asked=asked, key=key_of(asked))
 
     def fill(folder: Path) -> dict[str, Any]:
-        shutil.copyfile(search / found["fp32"], folder / "fused.onnx")
-        if (search / DATA).is_file():
-            shutil.copyfile(search / DATA, folder / DATA)
+        graphs.copied(search / found["fp32"], folder / "fused.onnx")
         return {"bytes": found["fp32_bytes"]}
 
     return Store(store).fill(step, fill).key

@@ -16,7 +16,6 @@ from edgedistill import graphs
 from edgedistill.errors import ConfigError
 from edgedistill.foreign.child import first_line
 
-LARGE = 1_800_000_000  # bytes: near protobuf's limit the weights stay beside the graph, and nothing is rewritten
 QUANTISABLE = 13  # the first operator version with one scale for each channel
 LOWEST_IR = 4  # the first whose weights need not be inputs
 IR_OF_TYPES: Mapping[int, int] = {17: 9, 18: 9, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}  # float8, int4, float4, e8m0, int2
@@ -42,10 +41,11 @@ def prepare(original: Path, scratch: Path, opset_max: int, ir_max: int, same: Sa
     import onnx
 
     notes: list[str] = []
-    large = graphs.size(original) > LARGE
+    large = graphs.size(original) > graphs.LARGE  # nothing is rewritten
     model = onnx.load(str(original), format="protobuf")
     _tidy(model, ir_max, notes)
-    now = _saved(model, scratch / "tidy.onnx", large)
+    now = scratch / "tidy.onnx"
+    graphs.save(model, now, DATA)
     if differs := same(now):
         raise ConfigError(f"{original} answers differently once its weights are no inputs: {differs}")
     now = _at_version(now, model, scratch, opset_max, large, same, notes)
@@ -87,16 +87,6 @@ def _tidy(model: Any, ir_max: int, notes: list[str]) -> None:
     if model.ir_version > ir_max:
         notes.append(f"IR version {model.ir_version} lowered to {ir_max}, which the target reads; nothing in the file needs more")
     model.ir_version = min(max(model.ir_version, needed), ir_max)
-
-
-def _saved(model: Any, file: Path, large: bool) -> Path:
-    import onnx
-
-    if large:
-        onnx.save_model(model, str(file), save_as_external_data=True, all_tensors_to_one_file=True, location=DATA, size_threshold=1024)
-    else:
-        onnx.save(model, str(file))
-    return file
 
 
 def _at_version(now: Path, model: Any, scratch: Path, opset_max: int, large: bool, same: Same, notes: list[str]) -> Path:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import runtime
+from edgedistill import graphs, runtime
 
-LARGE = 1_900_000_000  # bytes of weights beyond which they go beside the graph: protobuf ends at 2 GB
 MICROSOFT = "com.microsoft"
 
 
@@ -131,14 +130,7 @@ class Graph:
 
     def save(self, out: Path, *, outputs: Sequence[str] = ()) -> None:
         """Write `whole`; weights that make it too large for one file lie in another beside it."""
-        import onnx
-
-        model = self.whole(outputs)
-        large = sum(tensor.ByteSize() for tensor in model.graph.initializer) > LARGE
-        apart = out.with_name(f"{out.name}.data")
-        apart.unlink(missing_ok=True)  # onnx would write behind what is there
-        beside: dict[str, Any] = {"save_as_external_data": True, "location": apart.name} if large else {}
-        onnx.save(model, str(out), **beside)
+        graphs.save(self.whole(outputs), out)
 
     @contextmanager
     def session(self, outputs: Sequence[str] = ()) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, ragged, runtime, schemes
+from edgedistill import graphs, plugins, ragged, runtime, schemes
 from edgedistill.errors import Fault
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Rung, Verdict
@@ -121,7 +121,7 @@ def _ladder(params: Params, task: Any, inputs: Inputs, rows: Sequence[Any], prog
 
 
 def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention: float, inputs: Inputs) -> list[Verdict]:
-    size = (inputs["quantize"].path / "model.onnx").stat().st_size / 1e6
+    size = graphs.size(inputs["quantize"].path / "model.onnx") / 1e6
     drop = quality.loss(task, scores["bundle"], scores["teacher"])
     behind = f"{drop:.4f} below the teacher" if task.HIGHER else f"{abs(drop):.1%} {'above' if drop > 0 else 'below'} the teacher in {task.METRIC}"
     difference = float(inputs["export"].facts["parity"]["max_abs"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, ragged, runtime
+from edgedistill import graphs, plugins, ragged, runtime
 from edgedistill.errors import Fault
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs
@@ -56,7 +56,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     exporter = plugins.load("exporters", params.exporter)
     facts: dict[str, Any] = exporter.export(model, task.forward, sample, out, opset=params.opset, ir_version=params.ir_version)
     if not params.plain:
-        (out / "model.onnx").unlink()
+        for file in graphs.parts(out / "model.onnx").values():
+            file.unlink()
     for name in task.FILES:
         shutil.copyfile(folder / name, out / name)
     session = runtime.open_session(out / "fused.onnx")
@@ -64,7 +65,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     progress.note(f"{facts['nodes']} nodes fused to {facts['fused_nodes']}; answers within {difference:.1e} of torch's")
     _test(task, session, encoder, padding, params.max_length, prepared, out, progress)
     return facts | {
-        "bytes": (out / "fused.onnx").stat().st_size,
+        "bytes": graphs.size(out / "fused.onnx"),
         "pad_id": padding,
         "parity": {"max_abs": difference, "agreement": agreement, "rows": min(len(some), PARITY_ROWS)},
         "parameters": model.num_parameters(),

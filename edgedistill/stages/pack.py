@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, runtime
+from edgedistill import graphs, plugins, runtime
 from edgedistill.cache import digest_folder, write_json
 from edgedistill.errors import Fault
 from edgedistill.progress import Progress
@@ -72,7 +72,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     (folder / "README.md").write_text(usage(params, inputs, task, labels, [_tensor(entry) for entry in session.get_inputs()]), encoding="utf-8")
     write_json(folder / "manifest.json", _manifest(params, inputs, labels, session) | {"files": digest_folder(folder)})
     _write_sums(folder)
-    return {"bundle": folder.name, "bytes": (folder / "model.onnx").stat().st_size}
+    return {"bundle": folder.name, "bytes": graphs.size(folder / "model.onnx")}
 
 
 def ensures(out: Path) -> None:
