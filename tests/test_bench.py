@@ -12,10 +12,9 @@ import pytest
 from conftest import run_cli
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedistill.devices.local import Local
 from edgedistill.errors import DeviceError, IntegrityError, StageError
 from edgedistill.faces.bench import text
-from edgedistill.measure import table, trust
+from edgedistill.measure import table
 from edgedistill.measure.run import failure
 
 DOCUMENT: dict[str, Any] = {
@@ -168,11 +167,3 @@ def test_nothing_is_measured_when_one_of_the_addresses_cannot_be_read(summed: Pa
     assert done.stdout == ""
     assert "cortex-a53" in done.stderr
     assert "local:x" in done.stderr
-
-
-def test_samples_do_not_count_as_a_leak_when_there_are_a_million(summed: Path) -> None:
-    """A model of microseconds: eight bytes a sample are some MiB, and none of the model's."""
-    feeds = [{"ids": {"dtype": "int64", "values": [[1, 2]]}}]
-    job = {"model": str(summed), "feeds": feeds, "provider": "CPUExecutionProvider", "threads": 1, "min_runs": 600_000, "min_s": 0.0}
-    resident = Local().run(job, 120).result["resident_mib"]
-    assert np.diff(resident).min() < trust.LEAK_MIB

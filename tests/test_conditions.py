@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgedistill.devices import Ended, _runner, _toolchain
 from edgedistill.devices.local import AGENT, Local
-from edgedistill.measure import agent, conditions
+from edgedistill.measure import agent, conditions, trust
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's counters are Linux's")
 compiled = pytest.mark.skipif(
@@ -200,3 +200,12 @@ def test_preemptions_are_counted_when_others_want_the_cpu(weights: Any, run: Any
         spinner.kill()
         spinner.wait()
     assert conditions.during(results[0])["preempted"] >= 10
+
+
+@linux
+@pytest.mark.parametrize("run", RUNS)
+def test_samples_do_not_count_as_a_leak_when_there_are_a_million(run: Any) -> None:
+    """A graph of microseconds: eight bytes a sample are some MiB, and none of the model's."""
+    feeds = [{"x": {"dtype": "float32", "values": [0.0]}}]
+    job = {"model": str(conditions.EMPTY), "feeds": feeds, "provider": "CPUExecutionProvider", "threads": 1, "min_runs": 600_000, "min_s": 0.0}
+    assert np.diff(run(job, 120).result["resident_mib"]).min() < trust.LEAK_MIB

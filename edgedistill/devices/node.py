@@ -73,7 +73,7 @@ def _execute(executable: str, runtime: Path, job: Mapping[str, Any] | None, dead
     with TemporaryDirectory(prefix="edgedistill-") as folder:
         job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
         job_file.write_text(_script.written(job), encoding="utf-8")
-        command = [executable, str(AGENT), str(runtime), str(job_file), str(result_file)]
+        command = [executable, "--expose-gc", str(AGENT), str(runtime), str(job_file), str(result_file)]
         failed = _child.run(command, deadline_s, env={**os.environ, **TELEMETRY_OFF})
         if failed is not None:
             return failed

@@ -5,7 +5,7 @@
 //     backends        {provider as ONNX Runtime calls it: as its JavaScript does}
 //     begin()         MiB in use; from here on the high-water mark is ours       end()   the high-water mark in MiB; both null where none is known
 //     worked(job)     the providers that took part
-//     resident()      MiB in use now, null where that is not known
+//     resident()      MiB in use now without the samples, which are not the model's; null where that is not known
 //     state()         what can be read of the machine and of this process's CPU time; a reading that is not there is absent
 
 const WARM_CHANGE = 0.02; // warm when two passes over the rows have medians this close
@@ -141,8 +141,8 @@ async function warmUp(session, feeds, job) {
 /** Samples in ms, whole passes over the rows, until `way` is gone; and the resident MiB at the start and after each quarter. */
 async function steady(session, feeds, job, host) {
     const [samples, resident] = [[], []];
-    const read = () => host.resident() !== null && resident.push(host.resident() - (samples.length * 8) / 2 ** 20); // the samples are ours, not the model's
     if (!isTimed(job)) return [samples, resident];
+    const read = () => resident.push(...[host.resident()].filter((mib) => mib !== null));
     read();
     for (let [spent, gone, quarters] = [0, 0, 0]; gone < 1; ) {
         const window = await pass(session, feeds);

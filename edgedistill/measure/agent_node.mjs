@@ -1,4 +1,4 @@
-// agent.py under Node.js:   node agent_node.mjs ONNXRUNTIME JOB.json RESULT.json
+// agent.py under Node.js:   node --expose-gc agent_node.mjs ONNXRUNTIME JOB.json RESULT.json
 //
 // ONNXRUNTIME is the folder of onnxruntime-node. A job that is null asks what this Node.js is.
 
@@ -10,6 +10,8 @@ import { measure, timerUs, written } from "./agent.mjs";
 
 const [folder, jobFile, resultFile] = process.argv.slice(2);
 
+const MIB = 2 ** 20;
+
 const host = {
     backends: { CPUExecutionProvider: "cpu" },
     runtime: () => createRequire(import.meta.url)(folder),
@@ -20,7 +22,11 @@ const host = {
     },
     end: () => residentMib("VmHWM"),
     worked: (job) => [job.provider],
-    resident: () => residentMib("VmRSS"),
+    resident() {
+        gc(); // what runs leave for the collector is no leak
+        const { rss, heapTotal } = process.memoryUsage();
+        return (rss - heapTotal) / MIB; // JavaScript's objects, the samples among them, are not the model's
+    },
     state() {
         const { user, system } = process.cpuUsage();
         return { load_1min: loadavg()[0], cpu_s: (user + system) / 1e6, preempted: process.resourceUsage().involuntaryContextSwitches };
