@@ -120,3 +120,8 @@ def test_pixels_are_transformers_own_when_the_shorter_side_is_resized_and_the_mi
     rows = task.encode(task.load(tmp_path), [{"image": stream.getvalue()}], 0)
     expected = theirs(picture, return_tensors="np")["pixel_values"]
     assert task.feeds(rows[0], 0)["pixel_values"] == pytest.approx(expected, abs=0.02)  # one grey level
+
+
+def test_the_way_out_is_named_when_a_size_is_a_bare_number(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="size is the number 24.*save_pretrained"):
+        processor(tmp_path, size=24)

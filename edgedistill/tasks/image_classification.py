@@ -94,6 +94,8 @@ def load(folder: Path) -> Processor:
     try:
         spec = json.loads(file.read_text(encoding="utf-8"))
         size = spec["size"]
+        if isinstance(size, int):  # whether of both sides or of the shorter one, older files left to the class that reads them
+            raise ValueError(f"its size is the number {size}; AutoImageProcessor.from_pretrained(…).save_pretrained(…) of transformers writes it out")
         shortest = int(size.get("shortest_edge", 0))
         shape = spec["crop_size"] if spec.get("do_center_crop") else size
         if shape is not size and not shortest and (size["height"], size["width"]) != (shape["height"], shape["width"]):
