@@ -44,6 +44,21 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"edgedistill {version('edgedistill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """What stands before every command."""
+
+
 @app.command()
 def build(
     recipe: Recipe = None,

@@ -193,13 +193,22 @@ def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candid
     if (made.bytes or 0) > limits.bytes:
         return replace(made, status="out", reason=f"out: {(made.bytes or 0) / 1e6:.2f} MB, and the target allows {limits.bytes / 1e6:.2f}")
     early = judge(file, FIRST)
-    settled = at_most(early.agreement, early.rows) < limits.agreement
+    settled = _settled(early, limits.agreement)
     judged = early if settled else judge(file)
     problem = (
         f"it agrees with fp32 on {early.agreement:.2%} of the first {early.rows} rows, below {limits.agreement:.2%}" if settled else judged.problem
     )
     seen = replace(made, score=judged.score, agreement=judged.agreement, rows=judged.rows)
     return replace(seen, status="out", reason=f"out: {problem}") if problem else replace(seen, status="lost")
+
+
+def holds(judge: Judge, file: Path, agreement: float) -> bool:
+    """Whether a file could be shipped. The first rows settle it where they do not agree."""
+    return not _settled(judge(file, FIRST), agreement) and not judge(file).problem
+
+
+def _settled(early: Judged, agreement: float) -> bool:
+    return at_most(early.agreement, early.rows) < agreement
 
 
 def at_most(agreement: float, rows: int) -> float:

@@ -34,7 +34,9 @@ def heavy_after(words: list[str], cwd: Path) -> list[str]:
     return loaded
 
 
-@pytest.mark.parametrize("words", [["--help"], ["targets"], ["targets", "show", "linux-x64"], ["losses"], ["tasks"], ["recipes"], ["cache", "ls"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["targets"], ["targets", "show", "linux-x64"], ["losses"], ["tasks"], ["recipes"], ["cache", "ls"]]
+)
 def test_no_heavy_library_is_loaded_when_listing(words: list[str], tmp_path: Path) -> None:
     assert heavy_after(words, tmp_path) == []
 

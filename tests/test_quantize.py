@@ -109,6 +109,21 @@ def test_hopeless_candidate_is_left_after_the_first_rows(tmp_path: Path) -> None
     assert "first 64 rows" in found["int8-dynamic"].reason
 
 
+@pytest.mark.parametrize(
+    ("first", "whole", "rows", "held"),
+    [(0.2, "", [search.FIRST], False), (0.99, "", [search.FIRST, None], True), (1.0, "no", [search.FIRST, None], False)],
+)
+def test_file_holds_when_all_rows_say_so_unless_the_first_settle_it(first: float, whole: str, rows: list[Any], held: bool, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def judge(file: Path, some: int | None = None) -> search.Judged:
+        seen.append(some)
+        return search.Judged(score=first, agreement=first, rows=some or 512, problem=whole)
+
+    assert search.holds(judge, tmp_path, 0.97) is held
+    assert seen == rows
+
+
 def test_file_beyond_the_budget_is_not_judged(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="the target allows"):
         asked(tmp_path, None, ["int8-dynamic"], [], Limits(agreement=0.97, bytes=50))

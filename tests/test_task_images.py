@@ -123,5 +123,5 @@ def test_pixels_are_transformers_own_when_the_shorter_side_is_resized_and_the_mi
 
 
 def test_the_way_out_is_named_when_a_size_is_a_bare_number(tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match="size is the number 24.*save_pretrained"):
+    with pytest.raises(IntegrityError, match=r"size is the number 24.*save_pretrained"):
         processor(tmp_path, size=24)

@@ -75,7 +75,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         calibration=bench.calibration_feeds,
         sizes=_sizes(params),
         divergence=bench.divergence,
-        holds=lambda file: not bench(file).problem,
+        holds=lambda file: search.holds(bench, file, params.agreement),
         torch_model=lambda: models.load_model(bench.task.AUTO_CLASS, inputs["model"].path).eval(),
         forward=bench.task.forward,
     )
