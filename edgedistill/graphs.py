@@ -67,10 +67,8 @@ def copied(file: Path, out: Path) -> list[str]:
 
 
 def size(file: Path) -> int:
-    """The bytes of a graph with its weights, wherever they are. A folder of nothing but graphs is not looked into: nothing is beside them."""
-    if all(one.suffix == ".onnx" for one in file.parent.iterdir()):
-        return file.stat().st_size
-    return sum(one.stat().st_size for one in (file, *beside(file)))
+    """The bytes of a graph with its weights, wherever they are."""
+    return sum(one.stat().st_size for one in parts(file).values())
 
 
 def _bytes(graph: Any) -> Counter[str]:

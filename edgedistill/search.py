@@ -8,6 +8,7 @@ all rows when the first rows settle it. The choice is a function of the candidat
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, schemes
+from edgedistill.cache import write_json
 from edgedistill.errors import EdgedistillError, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Candidate
 
+MADE = ".made.json"  # beside a candidate that is whole
 FIRST = 64  # rows after which a hopeless candidate is left
 CHANCE_Z = 2.33  # one-sided 99 %: of a hundred sound candidates one is left too early
 ALIKE = 1.05  # costs within a twentieth are the same: the profile's order decides, and the choice is to be the same tomorrow
@@ -113,12 +116,17 @@ def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
     able = [one for one in candidates if one.status in ("chosen", "lost")]
     if not able:
         reasons = "; ".join(f"{one.scheme}: {one.reason}" for one in candidates)
-        hint = "allow fp32 in the target, or end the recipe with a round that has quantization_aware = true"
-        raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=hint)
+        raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=_way_out(candidates))
     known = [one for one in able if one.cost is not None]
     least = min((one.cost for one in known if one.cost is not None), default=None)
     best = able[0] if least is None else next(one for one in known if (one.cost or 0) <= ALIKE * least)
     return [_placed(one, best, able) if one in able else one for one in candidates]
+
+
+def _way_out(candidates: Sequence[Candidate]) -> str:
+    if any(one.scheme == "fp32" and one.bytes is not None for one in candidates):  # which is right: only its size can be in the way
+        return 'make the student smaller, or allow more in a profile of your own: extends = "…" and budget.model_mb'
+    return "allow fp32 in the target, or end the recipe with a round that has quantization_aware = true"
 
 
 def _placed(one: Candidate, best: Candidate, able: Sequence[Candidate]) -> Candidate:
@@ -173,9 +181,11 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
         return replace(nothing, reason="no engine here makes it")
     if plain is not None and plain.status == "lost":
         return replace(nothing, status="not tried", reason=f"not tried: {plain.scheme} holds without fp32 operators")
+    if plain is not None and _is_too_large(plain, limits):
+        return replace(nothing, status="not tried", reason=f"not tried: {plain.scheme} is too large, and fp32 operators make it larger")
     file = scratch / f"{scheme}.onnx"
     try:
-        facts = engine.make(scheme, source, file)
+        facts = _make(engine, scheme, source, file)
     except ImportError as error:
         return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
     except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
@@ -188,9 +198,19 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
+def _make(engine: Any, scheme: str, source: quantizers.Source, file: Path) -> Mapping[str, Any]:
+    """What the engine says of the file that it made; one that a killed run had made is taken as it is."""
+    told = file.with_suffix(MADE)
+    if told.is_file() and file.is_file():
+        return dict(json.loads(told.read_text(encoding="utf-8")))
+    facts: Mapping[str, Any] = engine.make(scheme, source, file)
+    write_json(told, facts)
+    return facts
+
+
 def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candidate:
     """Judged on the first rows, and on all of them unless those settle it."""
-    if (made.bytes or 0) > limits.bytes:
+    if _is_too_large(made, limits):
         return replace(made, status="out", reason=f"out: {(made.bytes or 0) / 1e6:.2f} MB, and the target allows {limits.bytes / 1e6:.2f}")
     early = judge(file, FIRST)
     settled = _settled(early, limits.agreement)
@@ -200,6 +220,10 @@ def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candid
     )
     seen = replace(made, score=judged.score, agreement=judged.agreement, rows=judged.rows)
     return replace(seen, status="out", reason=f"out: {problem}") if problem else replace(seen, status="lost")
+
+
+def _is_too_large(made: Candidate, limits: Limits) -> bool:
+    return (made.bytes or 0) > limits.bytes
 
 
 def holds(judge: Judge, file: Path, agreement: float) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import run_cli
+from device_cases import until
 from foreign_models import CLASSES, VOCABULARY, classifier, picture, save, save_apart
 from onnx import TensorProto, helper
 
@@ -317,3 +318,23 @@ def test_one_scheme_of_a_profile_of_ones_own_is_tried_when_both_are_named(tmp_pa
     (tmp_path / "ours.toml").write_text('extends = "linux-x64"\nsummary = "ours"\nstatus = "unmeasured"\n', encoding="utf-8")
     run_cli("quantize", str(model), "-t", "ours.toml", "--scheme", "fp32", "--out", "out", cwd=tmp_path)
     assert manifest(tmp_path / "out")["model"]["scheme"] == "fp32"
+
+
+def test_search_goes_on_from_its_candidates_when_it_was_killed(tmp_path: Path) -> None:
+    """A word is planted in what the killed run left of a candidate: it is in the receipt, so that candidate was not made again."""
+    model = save(classifier(), tmp_path / "model.onnx")
+    words = ["quantize", str(model), "-t", "linux-x64", "--out", "out", "--json"]
+    killed = subprocess.Popen([sys.executable, "-m", "edgedistill", *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    place = tmp_path / ".edgedistill" / "unfinished" / "search"
+    until(lambda: bool(list(place.glob("*/files/resume/int8-dynamic.made.json"))), 120)
+    killed.kill()
+    killed.wait()
+    (left,) = place.glob("*/files/resume/int8-dynamic.made.json")
+    left.write_text('{"planted": true}', encoding="utf-8")
+    first = json.loads(run_cli(*words, cwd=tmp_path).stdout)
+    assert next(one["facts"] for one in first["candidates"] if one["scheme"] == "int8-dynamic")["planted"] is True
+    assert not list(place.iterdir())
+    run_cli("verify", "out", cwd=tmp_path)
+    shutil.rmtree(tmp_path / "out")
+    assert json.loads(run_cli(*words, cwd=tmp_path).stdout) == first  # found in the store, times and all
+    run_cli("verify", "out", cwd=tmp_path)

@@ -94,6 +94,14 @@ def test_mixed_is_not_tried_when_its_base_holds(tmp_path: Path) -> None:
     assert found["fp16"].reason == "no engine here makes it"
 
 
+def test_mixed_is_not_tried_when_its_base_is_too_large(tmp_path: Path) -> None:
+    made: list[str] = []
+    with pytest.raises(StageError, match="fp32 operators make it larger") as caught:
+        asked(tmp_path, right, ["int8-dynamic-mixed", "int8-dynamic", "fp32"], made, Limits(agreement=0.97, bytes=99))
+    assert made == ["fp32", "int8-dynamic"]
+    assert "model_mb" in caught.value.hint
+
+
 def test_hopeless_candidate_is_left_after_the_first_rows(tmp_path: Path) -> None:
     """0.70 of 64 rows: the upper bound 0.70 + 2.33 · √(0.21 / 64) = 0.834 is below 0.97; 0.95 of 64 may be 0.97 of all."""
     asked_rows: list[int | None] = []

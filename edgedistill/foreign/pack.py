@@ -1,4 +1,4 @@
-"""The bundle of a foreign model: filled beside its place, renamed in when it is whole; and its fp32 graph in the store, for `bench`."""
+"""The bundle of a foreign model: filled beside its place, renamed in when it is whole. Its fp32 graph stays in the store, for `bench`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgedistill import graphs
 from edgedistill.bundle import tensors
-from edgedistill.cache import Store, digest_folder, key_of, write_json
+from edgedistill.cache import digest_folder, write_json
 from edgedistill.errors import ConfigError, StageError
 from edgedistill.foreign.usage import usage
-from edgedistill.spec import Step, Target, plain
+from edgedistill.spec import Artifact, Target, plain
 
-ORIGINAL = "original"  # the stage under which the store keeps the fp32 graph
 TOLERANCE, TOLERANCE_INT8 = 1e-3, 0.1  # of a golden answer, as a share of the output's scale: integer kernels differ between machines
 PART = ".part"
 
@@ -50,29 +48,21 @@ def _alive(pid: str) -> bool:
     return True
 
 
-def write(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[str, Any], place: Path, out: Path, store: Path) -> None:
-    """Fill `place`/bundle and put it where `out` says, in the stead of an older one."""
-    folder = place / "bundle"
+def write(target: Target, model: Path, facts: Mapping[str, Any], searched: Artifact, place: Path, out: Path) -> None:
+    """Fill `place`/bundle with what the search found and put it where `out` says, in the stead of an older one."""
+    folder, found = place / "bundle", searched.facts
     folder.mkdir()
-    _move_model(place / "search", found, folder)
-    shutil.copyfile(place / "search" / "golden.npz", folder / "golden.npz")
+    for name in ("model.onnx", *found["beside"], "golden.npz"):
+        shutil.copyfile(searched.path / name, folder / name)
     tolerance = TOLERANCE if found["scheme"] == "fp32" else TOLERANCE_INT8
     write_json(folder / "golden.json", {"schema": tensors.GOLDEN_SCHEMA, "tolerance": tolerance, "batch": 1, **found["golden"]})
     write_json(folder / "history.json", _history(target, found))
-    lineage = f"{ORIGINAL}/{_keep_original(place / 'search', facts, found, store)}"
-    manifest = _manifest(target, model, facts, found, lineage)
+    manifest = _manifest(target, model, facts, found, f"{searched.stage}/{searched.key}")
     (folder / "README.md").write_text(usage(manifest, found), encoding="utf-8")
     write_json(folder / "manifest.json", manifest | {"files": digest_folder(folder)})
     lines = [f"{entry['sha256']}  {name}" for name, entry in digest_folder(folder).items()]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _put(folder, out, place / "old")
-
-
-def _move_model(search: Path, found: Mapping[str, Any], folder: Path) -> None:
-    """The chosen graph, and what of its weights lies beside it, under the names by which it knows them."""
-    shutil.copyfile(search / found["file"], folder / "model.onnx")
-    for name in found["beside"]:
-        shutil.copyfile(search / name, folder / name)
 
 
 def _put(folder: Path, out: Path, aside: Path) -> None:
@@ -84,18 +74,6 @@ def _put(folder: Path, out: Path, aside: Path) -> None:
         if aside.is_dir() and not out.exists():
             aside.rename(out)
         raise StageError(f"{out} cannot be put in place: {error.strerror}", hint="name a folder inside of it") from error
-
-
-def _keep_original(search: Path, facts: Mapping[str, Any], found: Mapping[str, Any], store: Path) -> str:
-    """The fp32 graph that every candidate was held against, under what it was made from."""
-    asked = {"stage": ORIGINAL, "sha256": facts["sha256"], "opset": found["opset"], "ir_version": found["ir_version"], "bytes": found["fp32_bytes"]}
-    step = Step(stage=ORIGINAL, params=None, needs={}, places={}, asked=asked, key=key_of(asked))
-
-    def fill(folder: Path) -> dict[str, Any]:
-        graphs.copied(search / found["fp32"], folder / "fused.onnx")
-        return {"bytes": found["fp32_bytes"]}
-
-    return Store(store).fill(step, fill).key
 
 
 def _history(target: Target, found: Mapping[str, Any]) -> dict[str, Any]:

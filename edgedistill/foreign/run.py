@@ -1,4 +1,7 @@
-"""quantize: somebody else's ONNX file in, a verified bundle out. This process never parses the file; two guarded ones do."""
+"""quantize: somebody else's ONNX file in, a verified bundle out. This process never parses the file; two guarded ones do.
+
+The search is a step of the store: asked again it is there, and a killed one goes on from the candidates that it had made.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,24 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgedistill import profiles
 from edgedistill.bundle.tensors import SCHEMA as BUNDLE_SCHEMA
 from edgedistill.bundle.tensors import schema_of
+from edgedistill.cache import RESUME, Store, digest_file, digest_folder, key_of
 from edgedistill.devices import local
-from edgedistill.errors import ConfigError
+from edgedistill.errors import ConfigError, EdgedistillError
 from edgedistill.foreign import guard, pack
 from edgedistill.progress import Event, Progress, Tell
-from edgedistill.spec import Candidate, Target
+from edgedistill.spec import Candidate, Step, Target
 
 SCHEMA = "edgedistill.quantize/1"  # 1: first
+SEARCH = "search"  # the stage under which the store keeps what was found
+VERSION = 1  # of that
+TOOLS = ("edgedistill", "onnx", "onnxruntime", "numpy")
 LEAST_AGREEMENT = 0.99  # whatever the profile says: nobody here knows what the model's errors cost
 SMALL_BYTES = 2 * guard.GIB  # what a guarded process may use, and more only where the file itself is large
 LARGE_BYTES = 64 * 2**20  # smaller weights fit what every file may use
@@ -60,9 +68,10 @@ def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
     progress.note(_seen(facts))
     if asked.calibration is None:
         progress.warn("no --calibration file: inputs are SYNTHETIC, and so is every number below; give real ones before you ship this")
+    searched = Store(asked.store).fill(_step(asked, wanted, facts), lambda folder: _fill(asked, wanted, facts, folder, tell))
+    found = searched.facts
     with pack.workplace(asked.out) as place:
-        found = _search(asked, wanted, facts, place / "search", tell)
-        pack.write(asked.target, asked.model, facts, found, place, asked.out, asked.store)
+        pack.write(asked.target, asked.model, facts, searched, place, asked.out)
     progress.end(f"{found['scheme']} in {asked.out}")
     return _document(asked, facts, found)
 
@@ -123,14 +132,37 @@ def _seen(facts: Mapping[str, Any]) -> str:
     return f"{facts['bytes'] / 1e6:.2f} MB, opset {facts['opset']}, {facts['run_s'] * 1e3:.1f} ms a run. Inputs: {inputs}"
 
 
-def _search(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
-    """The search in a guarded process; a candidate that kills it is left out, and it starts again."""
-    target, dead = asked.target, dict[str, str]()
-    job = _looking(asked) | {
+def _step(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any]) -> Step:
+    """The search under everything that its answer depends on."""
+    given = asked.calibration
+    rows = {} if given is None else digest_folder(given) if given.is_dir() else {given.name: digest_file(given)}
+    made = {"version": VERSION, "tools": {name: version(name) for name in TOOLS}, "onnx": facts["sha256"], "calibration": rows}
+    own = {name: value for name, value in _job(asked, facts).items() if name not in ("model", "calibration", "run_s", "threads")}
+    told = {"stage": SEARCH, "wanted": list(wanted), **made, **own}
+    return Step(stage=SEARCH, params=None, needs={}, places={}, asked=told, key=key_of(told))
+
+
+def _fill(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folder: Path, tell: Tell) -> dict[str, Any]:
+    """Search, and keep the chosen file, the fp32 graph that all were held against, and the golden cases."""
+    scratch = folder / RESUME
+    scratch.mkdir(exist_ok=True)
+    try:
+        found = _search(asked, wanted, _job(asked, facts) | {"folder": str(scratch.absolute())}, facts, tell)
+    except EdgedistillError:
+        shutil.rmtree(scratch)  # what was refused once is refused again: nothing to go on from
+        raise
+    names = {found["file"]: "model.onnx", found["fp32"]: "fused.onnx"}
+    for name in {*names, *found["beside"], *found["fp32_beside"], "golden.npz"}:
+        (scratch / name).replace(folder / names.get(name, name))
+    return found
+
+
+def _job(asked: Asked, facts: Mapping[str, Any]) -> dict[str, Any]:
+    target = asked.target
+    return _looking(asked) | {
         "inputs": facts["inputs"],
         "run_s": facts["run_s"],
         "rows": asked.rows,
-        "folder": str(folder.absolute()),
         "opset_max": int(target.runtime.opset.number),
         "ir_max": int(target.runtime.ir_version_max.number),
         "agreement": max(LEAST_AGREEMENT, float(target.parity.int8_agreement.number)),
@@ -140,12 +172,15 @@ def _search(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folde
         "one_shape": target.graph.shapes.value != "dynamic",
         "threads": min(4, local.cores()),
     }
+
+
+def _search(asked: Asked, wanted: Sequence[str], job: Mapping[str, Any], facts: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """The search in a guarded process; a candidate that kills it is left out, and it goes on."""
+    dead: dict[str, str] = {}
     while True:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         left = [scheme for scheme in wanted if scheme not in dead]
         try:
-            found = guard.run("search", job | {"wanted": left}, _search_limits(asked, facts, wanted), lambda event: tell(Event(**event)))
+            found = guard.run("search", {**job, "wanted": left}, _search_limits(asked, facts, wanted), lambda event: tell(Event(**event)))
             return found | {"candidates": _in_order(wanted, found["candidates"], dead)}
         except guard.DiedError as death:
             scheme = str(death.during.get("note", ""))

@@ -47,6 +47,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "scheme": found.chosen.scheme,
         "file": found.file.name,
         "fp32": ready.fused.name,
+        "fp32_beside": [one.name for one in graphs.beside(ready.fused)],
         "fp32_bytes": graphs.size(ready.fused),
         "bytes": graphs.size(found.file),
         "opset": ready.opset,
