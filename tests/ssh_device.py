@@ -38,9 +38,13 @@ class Machine:
         return f"ssh:{getpass.getuser()}@127.0.0.1:{self.port}"
 
     def vanish(self) -> None:
-        """Everything on it ends at once."""
+        """Everything on it ends; its port is free when this returns."""
         self.daemon.kill()
         self.daemon.wait()
+        end = time.monotonic() + START_S
+        while _is_open(self.port):  # the kernel kills the children when the parent is gone, not with it
+            assert time.monotonic() < end, f"something answers at {self.port}"
+            time.sleep(0.02)
 
 
 @contextlib.contextmanager
@@ -111,7 +115,15 @@ def _free_port() -> int:
 def _answers(port: int, daemon: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + START_S
     while time.monotonic() < until and daemon.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        if _is_open(port):
             return True
         time.sleep(0.05)
     return False
+
+
+def _is_open(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
