@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -35,6 +36,7 @@ STORE = Path(".edgedistill")
 
 def main() -> None:
     """Run, and turn errors into a message and an exit code."""
+    signal.signal(signal.SIGTERM, _ended)
     try:
         app(standalone_mode=True)
     except EdgedistillError as error:
@@ -42,6 +44,11 @@ def main() -> None:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def _ended(number: int, frame: object) -> NoReturn:
+    """SIGTERM as an exit: what runs on devices is ended, and what lies there is taken away."""
+    sys.exit(128 + number)
 
 
 def _version(asked: bool) -> None:

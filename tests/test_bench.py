@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,9 @@ import numpy as np
 import onnx
 import pytest
 from conftest import run_cli
+from device_cases import hanging, until
 from onnx import TensorProto, helper, numpy_helper
+from processes import alive, command, group, pids
 
 from edgedistill.errors import DeviceError, IntegrityError, StageError
 from edgedistill.faces.bench import text
@@ -167,3 +172,16 @@ def test_nothing_is_measured_when_one_of_the_addresses_cannot_be_read(summed: Pa
     assert done.stdout == ""
     assert "cortex-a53" in done.stderr
     assert "local:x" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_agent_ends_when_the_bench_is_ended(how: signal.Signals, code: int, tmp_path: Path) -> None:
+    hanging(tmp_path / "hanging.onnx")
+    words = [sys.executable, "-m", "edgedistill", "bench", "hanging.onnx", "--mode", "smoke"]
+    bench = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    agents = lambda: [pid for pid in pids() if group(pid) == bench.pid and pid != bench.pid and "agent.py" in command(pid) and alive(pid)]  # noqa: E731
+    until(lambda: bool(agents()), 60)
+    bench.send_signal(how)
+    assert bench.wait(20) == code
+    until(lambda: not agents(), 20)

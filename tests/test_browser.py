@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +19,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from processes import alive, threads, watched
+from device_cases import until
+from processes import alive, command, pids, threads, watched
 from script_models import bert, ids, job, save, tokens
 
 from edgedistill import devices
@@ -84,6 +88,19 @@ def test_status_is_crashed_when_a_process_of_the_browser_is_killed(wasm: Any, tm
     assert re.search(detail, ended.result["detail"])
     assert not [pid for pid in seen if alive(pid)]
     assert list(temporary.iterdir()) == []
+
+
+def test_browser_ends_when_whoever_started_it_is_killed(wasm: Any, tmp_path: Path, temporary: Path) -> None:
+    code = "import json, sys, tempfile; from edgedistill import devices\n"
+    code += "tempfile.tempdir = sys.argv[2]; devices.connect('browser:wasm').run(json.loads(sys.argv[1]), 600)"
+    asked = json.dumps(job(tokens(tmp_path / "tokens.onnx"), ids([1]), min_s=600.0))
+    starter = subprocess.Popen([sys.executable, "-c", code, asked, str(temporary)])
+    browsers = lambda: [pid for pid in pids() if f"--user-data-dir={temporary}" in command(pid) and alive(pid)]  # noqa: E731
+    until(lambda: any("--type=renderer" in command(pid) for pid in pids() if str(temporary) in command(pid)), 60)
+    assert browsers()
+    starter.kill()
+    starter.wait()
+    until(lambda: not browsers(), 20)
 
 
 def test_two_jobs_share_nothing_when_they_run_at_once(wasm: Any, tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 INSTALL = "apt-get install chromium   (or name one: EDGEDISTILL_BROWSER=PATH)"
 QUIET = (
     *("--headless", "--no-first-run", "--no-default-browser-check", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--disable-extensions", "--disable-breakpad", "--disable-crash-reporter"),
+    *("--disable-sync", "--disable-extensions", "--disable-breakpad", "--disable-crash-reporter", "--remote-debugging-pipe"),
 )
+WHILE_WE_LIVE = ("sh", "-c", 'exec "$0" "$@" 3<&0 4>/dev/null')  # the debugging pipe is our end of its stdin: closed, the browser ends
 FLAGS: Mapping[str, Sequence[str]] = {
     "wasm": ("--disable-gpu",),
     "webgpu": ("--enable-unsafe-webgpu", "--enable-features=Vulkan"),
@@ -159,9 +160,9 @@ def _started(executable: str, flags: Sequence[str], url: str, said: _page.Said) 
     """A browser with a profile of its own, both gone afterwards. One that ends by itself says so."""
     with TemporaryDirectory(prefix="edgedistill-") as folder:
         root = ("--no-sandbox",) if os.geteuid() == 0 else ()  # Chromium has no sandbox for root
-        command = [executable, *QUIET, *flags, *root, f"--user-data-dir={folder}/profile", url]
+        command = [*WHILE_WE_LIVE, executable, *QUIET, *flags, *root, f"--user-data-dir={folder}/profile", url]
         own = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache", "XDG_CONFIG_HOME": f"{folder}/config"}
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=own)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=own)
         listener = threading.Thread(target=_listen, args=(process, said), daemon=True)
         listener.start()
         try:
@@ -175,5 +176,7 @@ def _started(executable: str, flags: Sequence[str], url: str, said: _page.Said) 
 
 def _listen(process: subprocess.Popen[bytes], said: _page.Said) -> None:
     """Until every process of the browser has closed its stderr: all have ended."""
-    words = process.communicate()[1].decode(errors="replace").strip().splitlines() or ["no output"]
+    assert process.stderr is not None
+    words = process.stderr.read().decode(errors="replace").strip().splitlines() or ["no output"]
+    process.wait()
     said.put(_page.crashed(f"the browser ended with {process.returncode}: {words[-1]}"))

@@ -8,6 +8,7 @@ It imports nothing of edgedistill but `agent_session.py`, which lies beside it, 
 
 import json
 import os
+import signal
 import sys
 import time
 from array import array
@@ -35,6 +36,7 @@ READINGS = (  # name, where, what becomes of the numbers that are found, its uni
 
 def main(job_file: str, result_file: str) -> None:
     """Do the job and write the result."""
+    end_with_parent()
     with open(job_file, encoding="utf-8") as file:
         job = json.load(file)
     try:
@@ -43,6 +45,14 @@ def main(job_file: str, result_file: str) -> None:
         result = {"status": "no_provider", "detail": str(error)}
     with open(result_file, "w", encoding="utf-8") as file:
         json.dump(result, file)
+
+
+def end_with_parent() -> None:
+    """Linux kills this process when whoever asked is killed."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
