@@ -50,9 +50,15 @@ def _check(noun: type[Noun], document: Mapping[str, Any]) -> tuple[Noun | None, 
 def _leave_out(document: Any, location: Sequence[str | int]) -> None:
     *outer, last = [part for part in location if not _is_type(part)]
     for part in outer:
-        document = document.get(part, {}) if isinstance(document, dict) else {}
+        document = _inside(document, part)
     if isinstance(document, dict):
         document.pop(last, None)
+
+
+def _inside(document: Any, part: str | int) -> Any:
+    if isinstance(document, list) and isinstance(part, int) and part < len(document):
+        return document[part]
+    return document.get(part, {}) if isinstance(document, dict) else {}
 
 
 def _is_type(part: str | int) -> bool:

@@ -5,7 +5,8 @@ fields of `Outputs` that must be filled besides the logits (they cost a teacher 
 what is learned along with the student and thrown away after the training (it comes back to `loss` as the keyword `module`).
 
 `LABELS` names the kind of hard label that a loss reads (classes, several, numbers, pairs), `DISTRIBUTION` says that it takes the logits for one
-distribution over classes: a recipe that gives it to a task of another kind is refused.
+distribution over classes, `ANSWERS = "embeddings"` that it takes them for the vectors of an embedding model: a recipe that gives it to a task
+of another kind is refused. A ValueError of `module` or `loss` says how two models do not suit it.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from edgedistill.losses import Batch, Outputs, Sizes
 from edgedistill.losses._rows import mean
 from edgedistill.losses._states import projection
 
+ANSWERS = "embeddings"
+
 
 def module(student: Sizes, teacher: Sizes) -> nn.Module:
     """W [d_S, d_T], or nothing to learn where the widths are equal."""

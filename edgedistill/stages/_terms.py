@@ -29,7 +29,7 @@ def options(loss: Loss) -> dict[str, Any]:
 def option_faults(where: str, losses: Mapping[str, Loss]) -> list[Fault]:
     """Options that a loss does not have."""
     return [
-        Fault(f"{where} losses.{name}.{option}", f"the loss '{name}' has no {option}")
+        Fault(f"{where}.losses.{name}.{option}", f"the loss '{name}' has no {option}")
         for name, loss in losses.items()
         for option in options(loss)
         if option not in inspect.signature(plugins.load("losses", name).loss).parameters
@@ -48,6 +48,8 @@ def suit_faults(where: str, losses: Mapping[str, Loss], task: Any, confidence: f
             )
         elif getattr(loss, "DISTRIBUTION", False) and kind != "classes":
             found.append(Fault(f"{where}.losses.{name}", "compares distributions over classes, which this task's answers are not", "use mse"))
+        elif getattr(loss, "ANSWERS", "") == "embeddings" and kind != "pairs":
+            found.append(Fault(f"{where}.losses.{name}", "compares sentence embeddings, which this task's answers are not", "use mse"))
     if confidence and kind != "classes":
         found.append(Fault(f"{where}.confidence", "is about distributions over classes, which this task's answers are not", "leave it out"))
     return found
