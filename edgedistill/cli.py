@@ -39,6 +39,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _ended)
     try:
         app(standalone_mode=True)
+    except KeyboardInterrupt:  # the one that typer is not there for yet
+        sys.exit(128 + signal.SIGINT)
     except EdgedistillError as error:
         if error.exit_code == EdgedistillError.exit_code:
             traceback.print_exc()

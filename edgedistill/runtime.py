@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}  # official builds report home by default
 
+DTYPES = {  # ONNX Runtime's name of a tensor's type → numpy's
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
 
 def onnxruntime() -> ModuleType:
     """The onnxruntime module, imported with its telemetry off."""
@@ -54,6 +62,11 @@ def load_tokenizer(file: Path) -> Tokenizer:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exception from Rust
         raise IntegrityError(f"{file} is not a tokenizer: {error}") from error
+
+
+def zeros(entry: Any, sizes: Mapping[str, int]) -> NDArray[Any]:
+    """An input of a session as zeros: open dimensions by their name in `sizes`, else 1."""
+    return np.zeros([size if isinstance(size, int) else sizes.get(size, 1) for size in entry.shape], DTYPES[entry.type])
 
 
 def by_length(rows: Sequence[Any], batch_size: int) -> list[NDArray[np.int64]]:

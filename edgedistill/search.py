@@ -55,10 +55,11 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What may be shipped: the least agreement with fp32, and the most bytes."""
+    """What may be shipped: the least agreement with fp32, and the most bytes; `hint` is what helps where nothing may."""
 
     agreement: float
     bytes: float
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +102,13 @@ def find(
     candidates = [tried[scheme] for scheme in wanted]
     if clock is not None:
         candidates = _timed(candidates, clock, source.fused, scratch)
-    candidates = choose(candidates)
+    candidates = choose(candidates, limits.hint)
     for one in candidates:
         progress.note(f"{one.scheme}: {_figures(one)}{one.reason}")
     return Found(candidates=tuple(candidates), file=scratch / f"{next(one for one in candidates if one.chosen).scheme}.onnx")
 
 
-def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
+def choose(candidates: Sequence[Candidate], hint: str = "") -> list[Candidate]:
     """The candidates with their places, from their figures and their order alone.
 
     Where latency is known, or instructions stand for it, the smallest product of bytes and latency wins, and among equals the one that the profile
@@ -116,7 +117,7 @@ def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
     able = [one for one in candidates if one.status in ("chosen", "lost")]
     if not able:
         reasons = "; ".join(f"{one.scheme}: {one.reason}" for one in candidates)
-        raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=_way_out(candidates))
+        raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=_way_out(candidates) or hint)
     known = [one for one in able if one.cost is not None]
     least = min((one.cost for one in known if one.cost is not None), default=None)
     best = able[0] if least is None else next(one for one in known if (one.cost or 0) <= ALIKE * least)
@@ -124,9 +125,10 @@ def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _way_out(candidates: Sequence[Candidate]) -> str:
+    """What helps where the size alone is in the way."""
     if any(one.scheme == "fp32" and one.bytes is not None for one in candidates):  # which is right: only its size can be in the way
         return 'make the student smaller, or allow more in a profile of your own: extends = "…" and budget.model_mb'
-    return "allow fp32 in the target, or end the recipe with a round that has quantization_aware = true"
+    return ""
 
 
 def _placed(one: Candidate, best: Candidate, able: Sequence[Candidate]) -> Candidate:

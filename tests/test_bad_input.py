@@ -227,3 +227,29 @@ def test_class_order_follows_the_numbers_when_the_config_lists_them_otherwise(fo
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.no_grad():
         assert torch.allclose(adopted(ids).logits, original(ids).logits)  # the data's order is the numbers' order: nothing moves
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("rounds.0.losses={embedding-mse = {weight = 1.0}}", ["rounds.0.losses.embedding-mse", "compares sentence embeddings"]),
+        ("rounds.0.losses={hidden-mse = {layers = [[0, 9]]}}", ["rounds.0.losses.hidden-mse", "the teacher has no layer 9"]),
+        ("rounds.0.losses={hidden-mse = {layers = [[9, 0]]}}", ["rounds.0.losses.hidden-mse", "the student has no layer 9"]),
+        ("rounds.0.losses={relation = {heads = 7}}", ["rounds.0.losses.relation", "7 relation heads do not divide"]),
+        ("rounds.0.losses={kl = {alpha = 1.0}}", ["rounds.0.losses.kl.alpha", "has no alpha"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "build"])
+def test_round_is_refused_before_anything_runs_when_a_loss_does_not_suit_the_models(
+    folder: Path, command: str, setting: str, parts: list[str]
+) -> None:
+    message = run_cli(command, "--target", "linux-x64", "--set", setting, cwd=folder, check=2).stderr
+    assert all(part in message for part in parts)
+    assert "Traceback" not in message
+    assert not (folder / ".edgedistill" / "teach").exists()
+
+
+def test_faults_of_value_are_listed_with_those_of_keys(folder: Path) -> None:
+    words = ["--set", "rounds.0.losses.kll={temprature = 2}", "--set", "data.validation=1.5", "--set", "seeed=1", "--target", "linux-x64"]
+    message = refused(folder, *words)
+    assert all(part in message for part in ("temprature", "kll", "data.validation", "seeed"))

@@ -14,6 +14,7 @@ import onnx
 import pytest
 from conftest import run_cli
 from device_cases import hanging, until
+from device_cases import summed as sums
 from onnx import TensorProto, helper, numpy_helper
 from processes import alive, command, group, pids
 
@@ -172,6 +173,17 @@ def test_nothing_is_measured_when_one_of_the_addresses_cannot_be_read(summed: Pa
     assert done.stdout == ""
     assert "cortex-a53" in done.stderr
     assert "local:x" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["model.bin"], "is not a model"), (["x.onnx", "--device", "ssh:"], "'ssh:' is no address"), (["nowhere"], "nor a file")]
+)
+def test_exit_is_2_at_once_when_the_request_is_wrong(words: list[str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_text("no model", encoding="utf-8")
+    sums(tmp_path / "x.onnx")
+    done = run_cli("bench", *words, cwd=tmp_path, check=2)
+    assert told in done.stderr
+    assert done.stdout == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")

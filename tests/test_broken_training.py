@@ -29,7 +29,7 @@ def test_exit_is_3_with_step_term_and_checkpoint_when_a_weight_explodes(folder: 
     value, step, total, checkpoint = float(found[1]), int(found[2]), int(found[3]), folder / found[4]
     assert value > 1000
     assert 0.3 * total <= step <= 0.6 * total + 10
-    assert "hint: lower schedule.learning_rate, or that term's weight" in done.stderr
+    assert "hint: lower the round's schedule.learning_rate, or that term's weight" in done.stderr
     assert checkpoint.is_dir()
     assert (checkpoint / "model.safetensors").is_file()
     assert 0 < int(checkpoint.name.removeprefix("step-")) < step
@@ -47,3 +47,4 @@ def test_exit_is_3_when_a_learning_rate_breaks_the_teacher(folder: Path) -> None
     done = run_cli("build", *WORDS, "--set", "teach.learning_rate=1e30", cwd=folder, check=3)
     assert re.search(r"(the loss term 'ce'|the gradient of ce) is \S+ at step \d+ of \d+; ", done.stderr), done.stderr
     assert re.search(r"there is no good checkpoint yet|the last good checkpoint is \S+", done.stderr)
+    assert "lower teach.learning_rate" in done.stderr

@@ -338,3 +338,14 @@ def test_search_goes_on_from_its_candidates_when_it_was_killed(tmp_path: Path) -
     shutil.rmtree(tmp_path / "out")
     assert json.loads(run_cli(*words, cwd=tmp_path).stdout) == first  # found in the store, times and all
     run_cli("verify", "out", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.UINT64, TensorProto.DOUBLE])
+def test_inputs_of_any_number_are_taken_when_the_graph_casts_them(kind: int, tmp_path: Path) -> None:
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [32, 8], np.random.default_rng(0).normal(size=256))
+    nodes = [helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), helper.make_node("MatMul", ["f", "w"], ["y"])]
+    inputs, outputs = (helper.make_tensor_value_info(*told) for told in (("x", kind, [1, 32]), ("y", TensorProto.FLOAT, [1, 8])))
+    graph = helper.make_graph(nodes, "g", [inputs], [outputs], [weights])
+    file = save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), tmp_path / "model.onnx")
+    run_cli("quantize", str(file), "-t", "linux-x64", "--out", "out", cwd=tmp_path)
+    run_cli("verify", "out", cwd=tmp_path)

@@ -65,7 +65,8 @@ def test_choice_comes_out_again_when_a_receipt_is_asked() -> None:
 def test_every_reason_is_told_when_none_holds() -> None:
     rows = [candidate("one", 1, status="out", reason="out: it agrees too little"), candidate("two", 2, status="not made", reason="not made: why")]
     with pytest.raises(StageError, match="no allowed scheme") as caught:
-        search.choose(rows)
+        search.choose(rows, "this would help")
+    assert caught.value.hint == "this would help"
     assert "one: out: it agrees too little" in str(caught.value)
     assert "two: not made: why" in str(caught.value)
 

@@ -40,6 +40,11 @@ SORRY: Mapping[str, tuple[str, str]] = {
 }
 
 
+def check(rest: str) -> None:
+    """Raises ConfigError for an address that is none."""
+    _parts(rest)
+
+
 def connect(rest: str) -> Remote:
     """The machine at HOST or USER@HOST:PORT.
 

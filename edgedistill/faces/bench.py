@@ -20,7 +20,7 @@ from edgedistill.progress import Progress, drawn
 def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, *, as_json: bool) -> None:
     """Measure and print a table; with `out`, also write the document and the report. What fails on one device is raised when all are done."""
     _check(plan)
-    bundle = None if what.suffix == ".onnx" and what.is_file() else _bundle(what)
+    bundle = None if what.is_file() else _bundle(what)
     if out is not None:
         folder(out)  # before the minutes of measuring
     with drawn() as tell:
@@ -125,7 +125,7 @@ def _unreadable(address: str) -> tuple[str, str] | None:
 def _bundle(path: Path) -> reader.Bundle:
     if not path.is_dir():
         hint = "edgedistill build prints where it put the bundle"
-        raise ConfigError(f"{path} is neither a bundle's folder nor an .onnx file", hint=hint)
+        raise ConfigError(f"{path} is neither a bundle's folder nor a file", hint=hint)
     return reader.open_bundle(path)
 
 

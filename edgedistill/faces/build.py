@@ -57,10 +57,12 @@ def run(
 
 
 def show_plan(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, as_json: bool) -> None:
-    """Print the steps with cached or to-do marks."""
+    """Print the steps with cached or to-do marks. Raises ConfigError with what a build would refuse."""
     recipe, base, targets = _load(recipe_name, target_names, settings)
     store = Store(store_dir)
-    documents = [_plan_document(target, pipeline.plan(recipe, target, base), store) for target in targets]
+    plans = [pipeline.plan(recipe, target, base) for target in targets]
+    pipeline.require(recipe, plans, store)
+    documents = [_plan_document(target, steps, store) for target, steps in zip(targets, plans, strict=True)]
     if as_json:
         print_json(documents[0] if len(documents) == 1 else {"schema": "edgedistill.plans/1", "plans": documents})
         return

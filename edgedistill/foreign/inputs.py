@@ -15,14 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.errors import ConfigError, Fault, nearest
+from edgedistill.runtime import DTYPES
 
-DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(bool)": "bool",
-    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}
 PASSING = ("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Expand", "Slice", "Transpose", "Flatten", "Tile", "Concat", "Split", "Clip")
 CHANNELS = (1, 3, 4)
 SIDE = 224  # of an image whose graph leaves it open

@@ -21,7 +21,7 @@ from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
 from edgedistill.foreign import samples
 from edgedistill.foreign.child import first_line
-from edgedistill.foreign.inputs import DTYPES, SEQUENCES, UNKNOWN, Feeds, Input, draw, inputs_of
+from edgedistill.foreign.inputs import SEQUENCES, UNKNOWN, Feeds, Input, draw, inputs_of
 
 LARGEST = 2**31 - 1  # bytes of one protobuf message
 EXTERNAL = 1  # TensorProto.DataLocation
@@ -44,7 +44,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "ir_version": model.ir_version,
         "producer": " ".join(filter(None, (model.producer_name, model.producer_version)))[:200],
         "inputs": [asdict(one) for one in inputs],
-        "outputs": [{"name": one.name, "dtype": DTYPES[one.type], "shape": list(one.shape)} for one in session.get_outputs()],
+        "outputs": [{"name": one.name, "dtype": runtime.DTYPES[one.type], "shape": list(one.shape)} for one in session.get_outputs()],
         "run_s": seconds,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -201,7 +201,7 @@ def _session(file: Path) -> Any:
         session = runtime.open_session(file, threads=1)
     except EdgedistillError as error:
         raise ConfigError(str(error.args[0]).splitlines()[0][:500]) from error
-    odd = [f"'{one.name}' is a {one.type}" for one in session.get_outputs() if one.type not in DTYPES]
+    odd = [f"'{one.name}' is a {one.type}" for one in session.get_outputs() if one.type not in runtime.DTYPES]
     if odd:
         raise ConfigError(f"{file}: output {'; '.join(odd)}; only tensors of numbers and truth values can be held against each other")
     return session

@@ -19,7 +19,7 @@ from edgedistill.bundle.tensors import SCHEMA as BUNDLE_SCHEMA
 from edgedistill.bundle.tensors import schema_of
 from edgedistill.cache import RESUME, Store, digest_file, digest_folder, key_of
 from edgedistill.devices import local
-from edgedistill.errors import ConfigError, EdgedistillError
+from edgedistill.errors import ConfigError, StageError
 from edgedistill.foreign import guard, pack
 from edgedistill.progress import Event, Progress, Tell
 from edgedistill.spec import Candidate, Step, Target
@@ -137,7 +137,7 @@ def _step(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any]) -> Step
     given = asked.calibration
     rows = {} if given is None else digest_folder(given) if given.is_dir() else {given.name: digest_file(given)}
     made = {"version": VERSION, "tools": {name: version(name) for name in TOOLS}, "onnx": facts["sha256"], "calibration": rows}
-    own = {name: value for name, value in _job(asked, facts).items() if name not in ("model", "calibration", "run_s", "threads")}
+    own = {name: value for name, value in _job(asked, facts).items() if name not in ("model", "calibration", "run_s", "threads", "hint")}
     told = {"stage": SEARCH, "wanted": list(wanted), **made, **own}
     return Step(stage=SEARCH, params=None, needs={}, places={}, asked=told, key=key_of(told))
 
@@ -148,7 +148,7 @@ def _fill(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folder:
     scratch.mkdir(exist_ok=True)
     try:
         found = _search(asked, wanted, _job(asked, facts) | {"folder": str(scratch.absolute())}, facts, tell)
-    except EdgedistillError:
+    except StageError:
         shutil.rmtree(scratch)  # what was refused once is refused again: nothing to go on from
         raise
     names = {found["file"]: "model.onnx", found["fp32"]: "fused.onnx"}
@@ -171,6 +171,7 @@ def _job(asked: Asked, facts: Mapping[str, Any]) -> dict[str, Any]:
         "latency_counts": profiles.is_this_machine(target),
         "one_shape": target.graph.shapes.value != "dynamic",
         "threads": min(4, local.cores()),
+        "hint": f"leave out --scheme: the best of {target.name} is taken" if asked.scheme else "a profile of your own may allow more: extends = …",
     }
 
 

@@ -93,7 +93,7 @@ def _source(ready: prepare.Prepared, samples: Samples, judge: Judge) -> quantize
 
 
 def _limits(job: Mapping[str, Any]) -> search.Limits:
-    return search.Limits(agreement=job["agreement"], bytes=job["model_mb"] * 1e6)
+    return search.Limits(agreement=job["agreement"], bytes=job["model_mb"] * 1e6, hint=job["hint"])
 
 
 def _clock(job: Mapping[str, Any], samples: Samples) -> search.Clock | None:

@@ -14,7 +14,7 @@ from edgedistill import ragged, runtime
 from edgedistill.bundle import tensors
 from edgedistill.bundle.lineage import original_files, student_files, teacher_files
 from edgedistill.bundle.reader import Bundle, golden_examples
-from edgedistill.errors import ConfigError
+from edgedistill.errors import ConfigError, IntegrityError
 from edgedistill.progress import Progress
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -111,7 +111,10 @@ def _note(bundle: Bundle) -> str:
 
 
 def of_file(model: Path, shapes: Mapping[str, Sequence[int]]) -> Asked:
-    """Any ONNX file on made-up inputs, and says so. Raises ConfigError for inputs that nothing can be drawn for, or where onnx is missing."""
+    """Any ONNX file on made-up inputs, and says so.
+
+    Raises ConfigError for a file that is no model, for inputs that nothing can be drawn for, or where onnx is missing.
+    """
     try:
         import onnx
     except ImportError as error:
@@ -119,7 +122,10 @@ def of_file(model: Path, shapes: Mapping[str, Sequence[int]]) -> Asked:
     from edgedistill import graphs
     from edgedistill.foreign.inputs import UNKNOWN, draw, inputs_of
 
-    session = runtime.open_session(model, threads=1)
+    try:
+        session = runtime.open_session(model, threads=1)
+    except IntegrityError as error:
+        raise ConfigError(error.args[0]) from error
     inputs = inputs_of(session, onnx.load(model, load_external_data=False), _tied(session, shapes), SEQUENCE, UNKNOWN[0])
     feeds = [as_json(draw(inputs, number)) for number in range(DRAWN)]
     told = ", ".join(f"{one.name} {list(one.sizes)} ({one.why})" for one in inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def build(recipe: Recipe, targets: Sequence[Target], base: Path, store: Store, t
     before anything runs, StageError when a step fails that all of them need.
     """
     plans = {target.name: plan(recipe, target, base) for target in targets}
-    _require(plans.values(), store)
+    require(recipe, plans.values(), store)
     made: dict[str, Artifact] = {}
     results: list[Done | Refused] = []
     for target in targets:
@@ -81,18 +81,38 @@ def hold_gates(results: Sequence[Done | Refused]) -> None:
         raise GateError(f"{len(broken)} gate(s) do not hold:\n{lines}", hint=f"the bundle is kept: {kept}")
 
 
-def _require(plans: Any, store: Store) -> None:
+def require(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store) -> None:
+    """Raise ConfigError with everything that can be seen to be wrong before anything runs, in the steps that are to do."""
     todo = {step.key: step for steps in plans for step in steps if store.find(step) is None}
     faults: list[Fault] = []
     for step in todo.values():
         try:
             faults += plugins.load("stages", step.stage).requires(step.params, step.places)
+            faults += _round_faults(recipe, plans) if step.stage == "distil" else []
         except ConfigError as error:
             faults += error.faults
         except ImportError as error:
             raise _not_installed(step.stage, error) from error
     if faults:
         raise ConfigError(dict.fromkeys(faults))
+
+
+def _round_faults(recipe: Recipe, plans: Collection[Sequence[Step]]) -> list[Fault]:
+    """Losses that do not suit the task, their options, or the two models as far as their configs are at hand."""
+    from edgedistill.stages import _meeting
+    from edgedistill.stages._terms import option_faults, suit_faults
+    from edgedistill.training import models
+
+    task = plugins.load("tasks", recipe.task)
+    teacher = next(step.places["teacher"] for steps in plans for step in steps if "teacher" in step.places)
+    at_hand = not teacher.startswith("hub:") and not models.folder_faults("", Path(teacher))
+    config = models.full_config(Path(teacher)) if at_hand else {}
+    faults: list[Fault] = []
+    for index, training in enumerate(recipe.rounds):
+        where = f"rounds.{index}"
+        found = option_faults(where, training.losses) + suit_faults(where, training.losses, task, training.confidence)
+        faults += found + (_meeting.faults(where, training.losses, recipe.student, config) if config else [])
+    return faults
 
 
 def _not_installed(stage: str, error: ImportError) -> ConfigError:

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from edgedistill import runtime
 from edgedistill.quantizers._graph import Graph, attributes
 
 INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "ConvInteger", "QLinearConv")
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulNBits", *INTEGER[:5])
 CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}  # → where the kernel is among the inputs
-TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(bool)": np.bool_}
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -83,13 +83,8 @@ def _shapes(graph: Graph, nodes: Sequence[Any], sizes: Mapping[str, int]) -> Sha
     if not nodes:
         return found
     with graph.session(sorted(wanted)) as session:
-        feeds = {entry.name: _zeros(entry, sizes) for entry in session.get_inputs()}
+        feeds = {entry.name: runtime.zeros(entry, sizes) for entry in session.get_inputs()}
         answers = session.run(sorted(wanted), feeds)
     found.update({name: values.shape for name, values in feeds.items()})
     found.update({name: answer.shape for name, answer in zip(sorted(wanted), answers, strict=True)})
     return found
-
-
-def _zeros(entry: Any, sizes: Mapping[str, int]) -> Any:
-    shape = [size if isinstance(size, int) else sizes.get(size, 1) for size in entry.shape]
-    return np.zeros(shape, TYPES[entry.type])

@@ -215,7 +215,7 @@ def _macs(plain: Path, scratch: Path, sizes: Mapping[str, int]) -> dict[str, int
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in known)
     onnx.save(model, str(scratch))
     session = runtime.open_session(scratch)
-    feeds = {entry.name: _zeros(entry, sizes) for entry in session.get_inputs()}
+    feeds = {entry.name: runtime.zeros(entry, sizes) for entry in session.get_inputs()}
     found = feeds | (dict(zip(wanted, session.run(wanted, feeds), strict=True)) if wanted else {})
     inner = {node.output[0]: (node.input[0], _turns_first(node)) for node in products}
     return {name: int(found[name].size * found[first].shape[0 if turned else -1]) for name, (first, turned) in inner.items()}
@@ -223,8 +223,3 @@ def _macs(plain: Path, scratch: Path, sizes: Mapping[str, int]) -> dict[str, int
 
 def _turns_first(node: Any) -> bool:
     return any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-
-
-def _zeros(entry: Any, sizes: Mapping[str, int]) -> NDArray[Any]:
-    kind = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}[entry.type]
-    return np.zeros([size if isinstance(size, int) else sizes.get(size, 1) for size in entry.shape], kind)

@@ -124,6 +124,7 @@ def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention:
     size = graphs.size(inputs["quantize"].path / "model.onnx") / 1e6
     drop = quality.loss(task, scores["bundle"], scores["teacher"])
     behind = f"{drop:.4f} below the teacher" if task.HIGHER else f"{abs(drop):.1%} {'above' if drop > 0 else 'below'} the teacher in {task.METRIC}"
+    untaught = "" if scores["teacher"] else " (the teacher itself scores 0: it has to learn more, or longer)"
     difference = float(inputs["export"].facts["parity"]["max_abs"])
     return [
         _verdict(
@@ -131,7 +132,7 @@ def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention:
             params.retention,
             retention,
             retention >= params.retention,
-            f"the bundle keeps {retention:.4f} of the teacher's score; at least {params.retention} is asked for",
+            f"the bundle keeps {retention:.4f} of the teacher's score; at least {params.retention} is asked for{untaught}",
         ),
         _verdict(
             "accuracy_drop",

@@ -29,7 +29,6 @@ TOOLS = ("edgedistill", "onnxruntime")
 MANIFEST_SCHEMA = "edgedistill.bundle/2"  # 1: first; 2: `encoder` for `text`, the columns, which way the metric goes
 HISTORY_SCHEMA = "edgedistill.history/3"  # 2: the graph; 3: the parity ladder, which a foreign model's history/2 has not
 GOLDEN_SCHEMA = "edgedistill.golden/2"  # 1: first; 2: `example` for `text`, rows and answers as lists
-DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 MOST_CLASSES = 256  # of a golden answer
 GOLDEN = 32  # texts: enough lengths for a latency at natural length, few enough to check in a moment
 TOLERANCE = {"fp32": 1e-3}  # of a golden logit; other schemes sum integers exactly, but round what feeds them
@@ -170,7 +169,7 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -
 
 
 def _tensor(entry: Any) -> dict[str, Any]:
-    return {"name": entry.name, "dtype": DTYPES[entry.type], "shape": entry.shape}
+    return {"name": entry.name, "dtype": runtime.DTYPES[entry.type], "shape": entry.shape}
 
 
 def _write_sums(folder: Path) -> None:

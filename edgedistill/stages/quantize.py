@@ -52,6 +52,9 @@ class Params:
     attention: str = "fused"
 
 
+WAY_OUT = "allow fp32 in the target, or end the recipe with a round that has quantization_aware = true"
+
+
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     """Every allowed scheme has a name."""
     faults: list[Fault] = []
@@ -79,7 +82,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         torch_model=lambda: models.load_model(bench.task.AUTO_CLASS, inputs["model"].path).eval(),
         forward=bench.task.forward,
     )
-    limits = search.Limits(agreement=params.agreement, bytes=params.model_mb * 1e6)
+    limits = search.Limits(agreement=params.agreement, bytes=params.model_mb * 1e6, hint=WAY_OUT)
     found = search.find(params.allowed, source, bench, limits, _clock(params, bench, progress), scratch, progress)
     files = graphs.copied(found.file, out / "model.onnx")
     return {

@@ -13,7 +13,8 @@ from edgedistill.surgery import FAMILIES, Family
 def family_faults(method: str, config: Mapping[str, Any]) -> list[Fault]:
     """Whether the method knows where this kind of model keeps its parts."""
     kind = str(config.get("model_type", ""))
-    return [] if kind in FAMILIES else [Fault("student.method", f"'{method}' does not know the family '{kind}'", nearest(kind, FAMILIES))]
+    hint = f"{nearest(kind, FAMILIES)}; the methods 'config' and 'checkpoint' take any family"
+    return [] if kind in FAMILIES else [Fault("student.method", f"'{method}' does not know the family '{kind}'", hint)]
 
 
 def family_of(model: Any) -> Family:

@@ -175,9 +175,9 @@ class _Watch:
         values = {name: float(term) for name, term in terms.items()}
         for name, value in values.items():
             if not math.isfinite(value) or value > max(EXPLODED * trained.lowest, EXPLODED):
-                raise self._broken(f"the loss term '{name}' is {value:g}", "lower schedule.learning_rate, or that term's weight")
+                raise self._broken(f"the loss term '{name}' is {value:g}", f"lower {self._rate()}, or that term's weight")
         if not math.isfinite(norm):  # the terms are from before the step that this gradient has spoiled
-            raise self._broken(f"the gradient of {' + '.join(values)} is {norm:g}", "lower schedule.learning_rate")
+            raise self._broken(f"the gradient of {' + '.join(values)} is {norm:g}", f"lower {self._rate()}")
         total = sum(values.values())
         trained.lowest = min(trained.lowest, max(total, 0.0))
         elapsed = time.monotonic() - self.started
@@ -192,6 +192,10 @@ class _Watch:
         good = self.checkpoints.newest()
         where = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
         return StageError(f"{what} at step {self.trained.steps} of {self.total}; {where}", hint=hint)
+
+    def _rate(self) -> str:
+        """What the recipe calls the learning rate of this training."""
+        return "teach.learning_rate" if self.progress.stage == "teach" else "the round's schedule.learning_rate"
 
     def evaluation_is_due(self) -> bool:
         return self.trained.steps in self.marks or self.trained.steps == self.total
