@@ -222,6 +222,12 @@ def test_profile_is_a_fault_when_what_is_emulated_is_not_said_whole(tmp_path: Pa
         ('"CPUExecutionProvider"', '"cpu"', "runtime.provider.value", "unknown provider 'cpu'"),
         ('min_ort = { value = "1.20"', 'min_ort = { value = "latest"', "runtime.min_ort.value", "a version"),
         ('min_ort = { value = "1.20"', 'min_ort = { value = "1..20"', "runtime.min_ort.value", "a version"),
+        (
+            "[runtime]",
+            '[runtime]\nknown_bad = [{ value = 1.21, source = "https://s.example" }]',
+            "runtime.known_bad.0.value",
+            "a version as a text",
+        ),
         ("opset = { value = 17", "opset = { value = 6", "runtime.opset.value", "from 7 to 26"),
         ("opset = { value = 17", "opset = { value = 99", "runtime.opset.value", "from 7 to 26"),
         ("opset = { value = 17", "opset = { value = 17.0", "runtime.opset.value", "a whole number"),

@@ -18,7 +18,7 @@ WORDS = {"source": SOURCE_HINT, "why": "say what goes wrong with it: whoever ask
 
 def faults_of(document: Mapping[str, Any]) -> list[Fault]:
     """Every fault, with its dotted place."""
-    parts = (_silent, _platform_faults, _scheme_faults, _bound_faults, _provider_faults, _shape_faults, _check_faults, _cpu_faults)
+    parts = (_silent, _platform_faults, _scheme_faults, _bound_faults, _runtime_faults, _shape_faults, _check_faults, _cpu_faults)
     return [fault for part in parts for fault in part(document)]
 
 
@@ -152,10 +152,14 @@ def _bound_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(f"{where}.value", f"expected {expected} (found {fact['value']!r})")
 
 
-def _provider_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+def _runtime_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
     name = _at(document, "runtime.provider.value")
     if _text(name) and name not in _known.RUNNERS:
         yield Fault("runtime.provider.value", f"unknown provider '{name}'", nearest(name, _known.RUNNERS))
+    bad = _at(document, "runtime.known_bad")
+    for index, fact in enumerate(bad if isinstance(bad, list) else ()):
+        if isinstance(fact, Mapping) and "value" in fact and not (_text(fact["value"]) and fact["value"][0].isdigit()):
+            yield Fault(f"runtime.known_bad.{index}.value", f'expected a version as a text, such as "1.21.0" (found {fact["value"]!r})')
 
 
 def _shape_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
