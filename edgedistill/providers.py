@@ -66,6 +66,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "tensorrt": Provider(name="TensorrtExecutionProvider", systems=("linux", "windows"), install=f"pip install onnxruntime-gpu tensorrt   ({OWN})"),
 }
 CPU = PROVIDERS["cpu"]
+WEB = {"wasm": "CPUExecutionProvider", "webgpu": "WebGpuExecutionProvider"}  # onnxruntime-web's names
 
 
 def find(name: str) -> Provider:

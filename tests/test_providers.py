@@ -233,13 +233,13 @@ def test_bench_exits_7_with_what_brings_it_when_the_provider_is_not_installed(bu
 
 
 def test_bench_and_verify_exit_7_when_the_profile_forbids_this_version(split: Path, tmp_path: Path) -> None:
-    bad = f'{{ value = "{onnxruntime.__version__}", source = "a test", note = "it burns" }}'
-    runtime, only = f"[runtime]\nknown_bad = [{bad}]", '[quantization]\nallowed = [{ scheme = "fp32", source = "a test" }]'
+    bad = f'{{ value = "{onnxruntime.__version__}", source = "https://a.test", note = "it burns" }}'
+    runtime, only = f"[runtime]\nknown_bad = [{bad}]", '[quantization]\nallowed = [{ scheme = "fp32", source = "https://a.test" }]'
     head = 'summary = "picky"\nstatus = "unmeasured"\nextends = "linux-x64"'
     (tmp_path / "picky.toml").write_text("\n".join([head, runtime, only]), encoding="utf-8")
     made = bundled(split, tmp_path, "picky.toml")
-    assert "must not be installed: it burns (a test)" in run_cli("verify", str(made), cwd=tmp_path, check=7).stderr
-    assert "must not be installed: it burns (a test)" in bench(made, check=7).stderr
+    assert "must not be installed: it burns (https://a.test)" in run_cli("verify", str(made), cwd=tmp_path, check=7).stderr
+    assert "must not be installed: it burns (https://a.test)" in bench(made, check=7).stderr
 
 
 def test_doctor_has_a_command_for_all_that_is_missing() -> None:

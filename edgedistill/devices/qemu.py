@@ -17,37 +17,12 @@ from numpy.typing import NDArray
 
 from edgedistill.devices import Ended, _runner, _toolchain, untimed
 from edgedistill.errors import ConfigError, DeviceError, EdgedistillError, StageError, nearest
+from edgedistill.profiles import CPUS
 
-ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
-ARMV8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs"
 CLASSES = ("int_dot", "int_matrix", "int_multiply", "float_multiply_add", "other")  # in the order of measure/insn.c
 TIMES = ("import_ms", "load_ms", "first_ms")
 DEADLINE_S = 1800.0  # of one process; fp32 takes about a second a row and million weights under qemu, seconds on a busy machine
 FAILURES: Mapping[str, type[EdgedistillError]] = {"crashed": StageError, "timeout": DeviceError}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cpu:
-    """A CPU as qemu calls it. An ARM has a part number and the features that its /proc/cpuinfo shows; an x86 says all of that itself."""
-
-    model: str
-    part: str = ""
-    features: str = ""
-
-    @property
-    def arch(self) -> str:
-        """The instruction set."""
-        return "aarch64" if self.part else "x86_64"
-
-
-CPUS: Mapping[str, Cpu] = {
-    "cortex-a53": Cpu(model="cortex-a53", part="0xd03", features=ARMV8),
-    "cortex-a72": Cpu(model="cortex-a72", part="0xd08", features=ARMV8),
-    "cortex-a76": Cpu(model="cortex-a76", part="0xd0b", features=ARMV8_2),
-    # SME answers otherwise and takes minutes under qemu, SVE and pointer authentication slow it down; the part is a Cortex-A710's
-    "i8mm": Cpu(model="max,sve=off,sme=off,pauth=off", part="0xd47", features=f"{ARMV8_2} flagm i8mm bf16"),
-    "haswell": Cpu(model="Haswell"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edgedistill import plugins, providers
-from edgedistill.devices import _toolchain, browser, local, qemu
+from edgedistill import plugins, profiles, providers
+from edgedistill.devices import _toolchain, browser, local
 from edgedistill.errors import DeviceError
 from edgedistill.faces import print_json
 
@@ -75,7 +75,7 @@ def _devices() -> Iterator[Part]:
         if way == "qemu":
             missing += _lacks(_toolchain.arm_libraries)
         words = ", ".join(str(place) for place in found.values() if place) or ("no tools yet" if missing else "needs nothing")
-        cpus = f"   ({', '.join(f'qemu:{name}' for name in qemu.CPUS)})" if way == "qemu" else ""
+        cpus = f"   ({', '.join(f'qemu:{name}' for name in profiles.CPUS)})" if way == "qemu" else ""
         yield Part(kind="devices", name=way, ready=not missing, found=words + cpus, fix="; ".join(missing))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import runtime
+from edgedistill import profiles, runtime
 from edgedistill.bundle.reader import Bundle, check_model, golden_examples, open_bundle
 from edgedistill.devices import qemu, untimed
 from edgedistill.errors import ConfigError, EdgedistillError, IntegrityError
@@ -161,7 +161,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """The door: print, or leave with the exit code of what went wrong."""
     parser = argparse.ArgumentParser(prog="python -m edgedistill.measure.emulate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", type=Path, help="a bundle's folder")
-    parser.add_argument("--cpu", action="append", required=True, help=f"one of {', '.join(qemu.CPUS)}; again for more")
+    parser.add_argument("--cpu", action="append", required=True, help=f"one of {', '.join(profiles.CPUS)}; again for more")
     parser.add_argument("--rows", type=int, default=ROWS, help="how many golden rows")
     parser.add_argument("--fp32", type=Path, help="an fp32 ONNX file with the same inputs, to compare the counts with")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

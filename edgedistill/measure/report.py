@@ -11,7 +11,6 @@ from edgedistill.bundle.reader import Bundle
 from edgedistill.measure import table
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
 
-WEB = {"wasm": "CPUExecutionProvider", "webgpu": "WebGpuExecutionProvider"}  # onnxruntime-web's names
 TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without a teacher, fp32", "original": "fp32", "bundle": "quantised"}
 
 
@@ -90,7 +89,7 @@ def _strange(where: Mapping[str, Any], used: str, profile: Mapping[str, Any]) ->
     platform, wanted = profile["platform"], str(profile["runtime"]["provider"]["value"])
     if not profiles.is_of_system(platform["os"], platform["arch"], where["os"], where["arch"]):
         return f"{platform['os']} on {platform['arch']}"
-    if WEB.get(wanted, wanted) != used:
+    if providers.WEB.get(wanted, wanted) != used:
         return wanted
     return f"CPUs without {' and '.join(platform['lacks'])}" if platform["lacks"] else ""
 

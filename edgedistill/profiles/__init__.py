@@ -12,10 +12,12 @@ from edgedistill import plugins, schemes
 from edgedistill.checking import read_toml, validate
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.profiles._faults import faults_of
+from edgedistill.profiles._known import CPUS
 from edgedistill.profiles._machine import cpu_features, is_of_system, is_this_machine, kernels
 from edgedistill.spec import Target
 
 __all__ = [
+    "CPUS",
     "EVERY",
     "Explanation",
     "chosen",
@@ -35,16 +37,32 @@ VALUE = re.compile(r"(?P<fact>.+)\.value(\.\d+)?")
 
 def load_target(which: str) -> Target:
     """A checked target profile, by its shipped name or by the path of a TOML file. Raises ConfigError with every fault."""
+    layers = _layers(which)
+    whole = _laid_over(layers.base, layers.own)
+    more = faults_of(whole)
+    target, faults = validate(Target, whole, layers.file.stem)
+    faults = _one_each([*map(_of_a_value, faults), *more])
+    if faults or target is None:
+        raise ConfigError(_placed(fault, layers) for fault in faults)
+    return target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layers:
+    """A profile as it is written, and the one that it is laid over: itself and an empty one where it extends nothing."""
+
+    file: Path
+    own: Document
+    base_file: Path
+    base: Document
+
+
+def _layers(which: str) -> _Layers:
+    """Raises ConfigError when a file cannot be read, or extends what it cannot."""
     file = _file(which)
     own = read_toml(file)
     base_file, base = _base(file, own)
-    whole = _laid_over(base, own)
-    more = faults_of(whole)
-    target, faults = validate(Target, whole, file.stem)
-    faults = _one_each([*map(_of_a_value, faults), *more])
-    if faults or target is None:
-        raise ConfigError(_placed(fault, own, file, base, base_file) for fault in faults)
-    return target
+    return _Layers(file=file, own=own, base_file=base_file, base=base)
 
 
 def _file(which: str) -> Path:
@@ -85,11 +103,19 @@ def explain(target: Target, scheme: str) -> Explanation:
         if entry.scheme == scheme:
             why = f"number {rank} of the {len(allowed)} that a build tries, best first"
             return Explanation(target=target.name, scheme=scheme, verdict="allowed", why=why, rank=rank, note=entry.note, source=entry.source)
-    for refused in target.quantization.forbidden:
-        if refused.scheme == scheme:
-            return Explanation(target=target.name, scheme=scheme, verdict="forbidden", why=refused.why, source=refused.source)
+    place = _refusal(target, scheme)
+    if place is not None:
+        refused = target.quantization.forbidden[place]
+        why = refused.why if refused.scheme == scheme else f"it follows its base scheme '{refused.scheme}', which is forbidden: {refused.why}"
+        return Explanation(target=target.name, scheme=scheme, verdict="forbidden", why=why, source=refused.source)
     why = "no source of this profile speaks for it or against it; a build does not try it"
     return Explanation(target=target.name, scheme=scheme, verdict="not listed", why=why, note=f"tried are {', '.join(one.scheme for one in allowed)}")
+
+
+def _refusal(target: Target, scheme: str) -> int | None:
+    """The place of the entry that forbids a scheme, its own or that of the scheme that a `-mixed` one follows; None where nothing does."""
+    forbidden = [one.scheme for one in target.quantization.forbidden]
+    return next((forbidden.index(name) for name in (scheme, schemes.parse(scheme).unmixed) if name in forbidden), None)
 
 
 def only(target: Target, scheme: str, which: str = "") -> Target:
@@ -97,13 +123,13 @@ def only(target: Target, scheme: str, which: str = "") -> Target:
 
     Raises ConfigError, with the place in the file and the profile's reason and source, when it does not allow the scheme.
     """
-    found, file = explain(target, scheme), _file(which or target.name)
+    found, asked = explain(target, scheme), which or target.name
     if found.verdict == "forbidden":
-        place = [one.scheme for one in target.quantization.forbidden].index(scheme)
-        raise ConfigError([Fault(f"{file}: quantization.forbidden.{place}", f"'{scheme}' is forbidden: {found.why}", f"its source: {found.source}")])
+        where = f"quantization.forbidden.{_refusal(target, scheme)}"
+        raise ConfigError([_placed(Fault(where, f"'{scheme}' is forbidden: {found.why}", f"its source: {found.source}"), _layers(asked))])
     if found.verdict != "allowed":
         known = ", ".join(one.scheme for one in target.quantization.allowed)
-        raise ConfigError([Fault(f"{file}: quantization.allowed", f"'{scheme}' is not listed", f"listed: {known}")])
+        raise ConfigError([Fault(f"{asked}: quantization.allowed", f"'{scheme}' is not listed", f"listed: {known}")])
     allowed = tuple(one for one in target.quantization.allowed if one.scheme == scheme)
     return replace(target, quantization=replace(target.quantization, allowed=allowed))
 
@@ -168,9 +194,9 @@ def _one_each(faults: Iterable[Fault]) -> list[Fault]:
     return list(first.values())
 
 
-def _placed(fault: Fault, own: Document, file: Path, base: Document, base_file: Path) -> Fault:
+def _placed(fault: Fault, layers: _Layers) -> Fault:
     """The fault with the file that it is in."""
-    holder = base_file if _is_inherited(own, base, fault.where.split(".")) else file
+    holder = layers.base_file if _is_inherited(layers.own, layers.base, fault.where.split(".")) else layers.file
     return Fault(f"{holder}: {fault.where}", fault.what, fault.hint)
 
 

@@ -1,4 +1,4 @@
-"""What types cannot say about a profile: sources, schemes, bounds. Read from the tables, so that one wrong key does not hide the rest."""
+"""What types cannot say about a profile: sources, schemes, names, bounds. Read from the tables, so that one wrong key does not hide the rest."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from edgedistill import schemes
-from edgedistill.errors import ConfigError, Fault
+from edgedistill.errors import ConfigError, Fault, nearest
+from edgedistill.profiles import _known
 
-SOURCE_HINT = "say where this comes from: a page, an issue, a paper, a measurement of your own"
+SOURCE_HINT = "say where this comes from, as https://…: a page, an issue, a paper, a measurement of your own"
 ATTENTION = ("fused", "plain")
 SHAPES = ("dynamic", "bucketed", "fixed")
 WORDS = {"source": SOURCE_HINT, "why": "say what goes wrong with it: whoever asks for the scheme is told"}
@@ -17,17 +18,41 @@ WORDS = {"source": SOURCE_HINT, "why": "say what goes wrong with it: whoever ask
 
 def faults_of(document: Mapping[str, Any]) -> list[Fault]:
     """Every fault, with its dotted place."""
-    return [*_silent(document), *_scheme_faults(document), *_bound_faults(document), *_shape_faults(document), *_check_faults(document)]
+    parts = (_silent, _platform_faults, _scheme_faults, _bound_faults, _runtime_faults, _shape_faults, _check_faults, _cpu_faults)
+    return [fault for part in parts for fault in part(document)]
 
 
 def _silent(node: Any, where: str = "") -> Iterator[Fault]:
-    """Sources and reasons that are there, but empty."""
+    """Sources and reasons that are there, but empty, and sources that nobody can follow."""
     items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         place = f"{where}.{key}" if where else str(key)
         if key in WORDS and isinstance(value, str) and not value.strip():
             yield Fault(place, "is empty", WORDS[str(key)])
+        elif key == "source" and isinstance(value, str) and not _known.ADDRESS.fullmatch(value):
+            yield Fault(place, f"is no https address (found {value!r})", SOURCE_HINT)
         yield from _silent(value, place)
+
+
+def _platform_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    system = _at(document, "platform.os")
+    if isinstance(system, str) and system not in _known.SYSTEMS:
+        yield Fault("platform.os", f"unknown system '{system}'", nearest(system, _known.SYSTEMS))
+    for group in ("requires", "prefers", "lacks"):
+        for index, name in _items(document, f"platform.{group}"):
+            if name not in _known.FEATURES:
+                yield Fault(f"platform.{group}.{index}", f"unknown feature '{name}'", nearest(name, _known.FEATURES))
+    required = [name for _, name in _items(document, "platform.requires")]
+    for index, name in _items(document, "platform.lacks"):
+        if name in required:
+            where = f"platform.requires.{required.index(name)}"
+            yield Fault(f"platform.lacks.{index}", f"'{name}' is required as well ({where}): no device is of this kind")
+
+
+def _items(document: Mapping[str, Any], dotted: str) -> Iterator[tuple[int, str]]:
+    """The texts of a list, with their places in it."""
+    found = _at(document, dotted)
+    return ((index, item) for index, item in enumerate(found if isinstance(found, list) else ()) if isinstance(item, str))
 
 
 def _scheme_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
@@ -80,6 +105,14 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_text, value)) and len(set(value)) == len(value)
 
 
+def _version(value: Any) -> bool:
+    return isinstance(value, str) and _known.VERSION.fullmatch(value) is not None
+
+
+def _one_of(numbers: range) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: isinstance(value, int) and value in numbers), f"a whole number from {numbers[0]} to {numbers[-1]}"
+
+
 def _share(value: Any) -> bool:
     return _not_negative(value) and value <= 1
 
@@ -90,19 +123,19 @@ def _rising(value: Any) -> bool:
 
 BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "runtime.package": (_text, "a text"),
-    "runtime.min_ort": (_text, 'a version as a text, such as "1.22"'),
+    "runtime.min_ort": (_version, 'a version as a text, such as "1.22"'),
     "runtime.provider": (_text, "a text"),
     "runtime.threads": (_whole, "a whole number, at least 1"),
-    "runtime.opset": (_whole, "a whole number, at least 1"),
-    "runtime.ir_version_max": (_whole, "a whole number, at least 1"),
+    "runtime.opset": _one_of(_known.OPSETS),
+    "runtime.ir_version_max": _one_of(_known.IR_VERSIONS),
     "graph.shapes": (lambda value: value in SHAPES, f"one of {', '.join(SHAPES)}"),
     "graph.attention": (lambda value: value in ATTENTION, f"one of {', '.join(ATTENTION)}"),
     "graph.buckets": (_rising, "a list of token counts that rises"),
     "budget.model_mb": (_above_zero, "a number above 0"),
-    "budget.accuracy_drop": (_not_negative, "a number, 0 or above"),
+    "budget.accuracy_drop": (_share, "a share from 0 to 1"),
     "parity.fp32_max_abs": (_above_zero, "a number above 0"),
     "parity.int8_agreement": (_share, "a share from 0 to 1"),
-    "parity.int8_drop": (_not_negative, "a number, 0 or above"),
+    "parity.int8_drop": (_share, "a share from 0 to 1"),
     "parity.kernel_agreement": (_share, "a share from 0 to 1"),
     "check.emulate": (_texts, "a list of CPUs, each once, empty for none"),
     "check.rows": (_whole, "a whole number, at least 1"),
@@ -117,6 +150,16 @@ def _bound_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
         fact = _at(document, where)
         if isinstance(fact, Mapping) and "value" in fact and (isinstance(fact["value"], bool) or not holds(fact["value"])):
             yield Fault(f"{where}.value", f"expected {expected} (found {fact['value']!r})")
+
+
+def _runtime_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    name = _at(document, "runtime.provider.value")
+    if _text(name) and name not in _known.RUNNERS:
+        yield Fault("runtime.provider.value", f"unknown provider '{name}'", nearest(name, _known.RUNNERS))
+    bad = _at(document, "runtime.known_bad")
+    for index, fact in enumerate(bad if isinstance(bad, list) else ()):
+        if isinstance(fact, Mapping) and "value" in fact and not (_text(fact["value"]) and fact["value"][0].isdigit()):
+            yield Fault(f"runtime.known_bad.{index}.value", f'expected a version as a text, such as "1.21.0" (found {fact["value"]!r})')
 
 
 def _shape_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
@@ -144,6 +187,25 @@ def _check_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
                 "parity.kernels", f"says nothing of '{name}', which an emulated CPU may get", 'for example: int8 = { value = 0.1, source = "…" }'
             )
             return
+
+
+def _cpu_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
+    """CPUs that qemu does not have here, or that run another instruction set than the device."""
+    arch, cost, emulated = _at(document, "platform.arch"), _at(document, "check.cost.value"), list(_items(document, "check.emulate.value"))
+    for index, name in emulated:
+        cpu = _known.CPUS.get(name)
+        if cpu is None:
+            yield Fault(f"check.emulate.value.{index}", f"unknown emulated CPU '{name}'", nearest(name, _known.CPUS))
+        elif isinstance(arch, str) and cpu.arch != arch:
+            yield Fault(f"check.emulate.value.{index}", f"'{name}' is {cpu.arch}, and platform.arch is '{arch}'", _of_arch(arch))
+    names = [name for _, name in emulated]
+    if _text(cost) and cost not in names:
+        yield Fault("check.cost.value", f"'{cost}' is not among check.emulate", nearest(cost, names))
+
+
+def _of_arch(arch: str) -> str:
+    names = [name for name, cpu in _known.CPUS.items() if cpu.arch == arch]
+    return f"of {arch}: {', '.join(names)}" if names else f"no {arch} is emulated: an empty list says so"
 
 
 def _at(document: Mapping[str, Any], dotted: str) -> Any:
