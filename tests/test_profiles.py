@@ -240,10 +240,8 @@ def test_profile_is_a_fault_when_what_is_emulated_is_not_said_whole(tmp_path: Pa
         ('["haswell"]', '["haswell", "haswel"]', "check.emulate.value.1", "unknown emulated CPU 'haswel'"),
         ('["haswell"]', '["cortex-a72"]', "check.emulate.value.0", "'cortex-a72' is aarch64, and platform.arch is 'x86_64'"),
         ("rows =", 'cost = { value = "cortex-a72", source = "https://s.example" }, rows =', "check.cost.value", "not among check.emulate"),
-        ("https://half.example", "half", "quantization.forbidden.0.source", "is no https address (found 'half')"),
-        ("https://half.example", "http://half.example", "quantization.forbidden.0.source", "is no https address"),
-        ("https://half.example", "https://half", "quantization.forbidden.0.source", "is no https address"),
-        ("https://half.example", "see https://half.example", "quantization.forbidden.0.source", "is no https address"),
+        ("https://half.example", "half", "quantization.forbidden.0.source", "is no address (found 'half')"),
+        ("https://half.example", "see https://half.example", "quantization.forbidden.0.source", "is no address"),
     ],
 )
 def test_fact_is_the_one_fault_when_it_cannot_mean_anything(tmp_path: Path, before: str, after: str, place: str, words: str) -> None:

@@ -30,7 +30,7 @@ def _silent(node: Any, where: str = "") -> Iterator[Fault]:
         if key in WORDS and isinstance(value, str) and not value.strip():
             yield Fault(place, "is empty", WORDS[str(key)])
         elif key == "source" and isinstance(value, str) and not _known.ADDRESS.fullmatch(value):
-            yield Fault(place, f"is no https address (found {value!r})", SOURCE_HINT)
+            yield Fault(place, f"is no address (found {value!r})", SOURCE_HINT)
         yield from _silent(value, place)
 
 

@@ -17,7 +17,7 @@ FEATURES = frozenset(f"{X86} {ARM} {BROWSER}".split())  # Linux's names; WebAsse
 OPSETS = range(7, 27)  # onnxruntime 1.31 reads up to 26 and IR 13; below 7 and IR 4 operators broadcast and weights are inputs otherwise
 IR_VERSIONS = range(4, 14)
 VERSION = re.compile(r"\d+(\.\d+)*")
-ADDRESS = re.compile(r"https://[^\s/.]+(\.[^\s/.]+)+(/\S*)?")
+ADDRESS = re.compile(r"https?://[^\s/]+(/\S*)?")  # a host of a company's own network too
 
 ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 ARMV8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs"
