@@ -128,6 +128,25 @@ def test_tsv_names_the_line_when_a_quote_swallows_no_row(tmp_path: Path) -> None
     assert [fault.split(" | ")[:2] for fault in found] == [[" line 2", "1 columns where the header has 2"]]
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.tsv.gz"])
+def test_tsv_reads_as_csv_does_when_a_quoted_field_holds_tabs_and_lines_at_once(tmp_path: Path, name: str) -> None:
+    content = 'text\tlabel\n"a fine film\tand\nmore"\tgood\nbad one\tbad\n"a\t""\nb"\tgood\n"a\t"""\tgood\nlast\tbad\n'
+    assert read(write(tmp_path / name, content)) == [
+        (2, {"text": "a fine film\tand\nmore", "label": "good"}),
+        (4, {"text": "bad one", "label": "bad"}),
+        (5, {"text": 'a\t"\nb', "label": "good"}),
+        (7, {"text": 'a\t"', "label": "good"}),
+        (8, {"text": "last", "label": "bad"}),
+    ]
+
+
+@pytest.mark.parametrize("proof", ['5" screen\tgood', '"so" he said\tbad', '"never closed\tbad'])
+def test_tsv_keeps_lines_apart_when_another_quote_shows_that_no_csv_writer_wrote_it(tmp_path: Path, proof: str) -> None:
+    content = f'text\tlabel\n"it opens\tgood\nit closes"\tbad\nplain\tgood\n{proof}\n'
+    found = [tuple(values.values()) for _, values in read(write(tmp_path / "a.tsv", content))]
+    assert found == [('"it opens', "good"), ('it closes"', "bad"), ("plain", "good"), tuple(proof.split("\t"))]
+
+
 # ── what people have ──
 
 
