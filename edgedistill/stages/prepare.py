@@ -16,12 +16,13 @@ import numpy as np
 from edgedistill import plugins
 from edgedistill.data import made
 from edgedistill.data._sentences import sentences
-from edgedistill.errors import DataError, Fault
+from edgedistill.errors import DataError, Fault, nearest
 from edgedistill.progress import Progress
 from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import needs_files
 from edgedistill.stages._draw import Row, check_strata, draw, unique
 from edgedistill.stages._splits import SPLITS, write_split
+from edgedistill.tasks._classes import unknown
 
 VERSION = 4  # 4: examples of every task
 TOOLS = ("scikit-learn",)
@@ -132,7 +133,8 @@ def _number(task: Any, row: Row, names: Sequence[str], split: str, spec: Data) -
         return task.number(row.target, names)
     except ValueError:
         where = f"data.{split} ({getattr(spec, split, spec.source)}) line {row.line}"
-        raise DataError([Fault(where, f"label '{row.target}' is not in the training rows")]) from None
+        name, what = unknown(row.target, row.example, names)
+        raise DataError([Fault(where, f"{what} is not in the training rows", nearest(name, names))]) from None
 
 
 def _transfers(
