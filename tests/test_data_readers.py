@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import tracemalloc
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgedistill import data
+from edgedistill import data, plugins
 from edgedistill.errors import ConfigError, DataError
 from edgedistill.spec import Data, Transfer
 
@@ -163,6 +165,27 @@ def test_excel_export_reads_when_its_first_line_names_the_separator(tmp_path: Pa
 def test_labels_are_kept_exactly_when_they_have_spaces_and_capitals(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", '{"text": "a", "label": " Very Good "}\n{"text": "b", "label": "very good"}\n')
     assert [label for _, _, label in data.labelled(file, Data(source="a"))] == ["Very Good", "very good"]
+
+
+@pytest.mark.parametrize("task", ["text-regression", "sentence-embedding"])
+def test_column_is_named_once_with_the_way_out_when_its_numbers_have_commas(tmp_path: Path, task: str) -> None:
+    module = plugins.load("tasks", task)
+    file = write(tmp_path / "a.csv", "text;preis\na;12\n" + "b;14,71\n" * 30)
+
+    def make(line: int, values: Mapping[str, Any]) -> Iterator[float]:
+        yield module.target(values["label"], {}, Data(source="a", label="preis"))
+
+    with pytest.raises(DataError) as caught:
+        list(data.made(file, Data(source="a"), {"text": "text", "label": "preis"}, make))
+    (fault,) = caught.value.faults
+    assert fault.where == f"{file} line 3"
+    assert fault.what == "'14,71' in column 'preis' has a comma, where a number has a point: 14.71"
+    assert "decimal=','" in fault.hint
+
+
+def test_column_is_named_when_a_label_is_no_number() -> None:
+    with pytest.raises(ValueError, match=r"'1\.234,5' in column 'score' is no number"):
+        plugins.load("tasks", "text-regression").target("1.234,5", {}, Data(source="a"))
 
 
 def test_empty_texts_are_skipped_and_listed_when_they_are_one_in_a_hundred(tmp_path: Path) -> None:

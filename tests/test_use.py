@@ -65,6 +65,15 @@ def test_eval_names_the_one_label_when_a_row_has_several(tmp_path: Path) -> None
         use.evaluate(bundle, Data(source=str(file)), tmp_path, lambda done, total: None, print)
 
 
+@pytest.mark.usefixtures("scored")
+def test_eval_names_the_column_it_read_when_a_number_has_a_comma(tmp_path: Path) -> None:
+    bundle = opened(tmp_path, "text-regression", [], {"text": "text", "label": "preis"})
+    file = tmp_path / "rows.csv"
+    file.write_text("text;preis\na;14,71\nb;15,71\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 2: '14,71' in column 'preis' has a comma"):
+        use.evaluate(bundle, Data(source=str(file)), tmp_path, lambda done, total: None, print)
+
+
 @pytest.fixture
 def masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     """A masked language model that gives `a` the odds 3 : 1 over `b` at every mask."""

@@ -81,8 +81,8 @@ def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int],
 
 def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapping[str, Any]], list[Any]]:
     task, located = bundle.task, data.locate(spec.source, Path.cwd())
-    spec = replace(spec, separator=bundle.manifest["separator"])
     columns = {role: getattr(spec, role) or column for role, column in bundle.manifest["columns"].items()}
+    spec = replace(spec, separator=bundle.manifest["separator"], label=columns.get("label"))
 
     def make(line: int, values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
         example = task.example(values)
