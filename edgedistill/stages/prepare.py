@@ -16,6 +16,7 @@ import numpy as np
 from edgedistill import plugins
 from edgedistill.data import made
 from edgedistill.data._sentences import sentences
+from edgedistill.data._twins import twins
 from edgedistill.errors import DataError, Fault, nearest
 from edgedistill.progress import Progress
 from edgedistill.spec import Data, Inputs, Transfer
@@ -54,6 +55,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         progress.note(f"{len(rows)} of them drawn")
     parts = _split(task, params, inputs.places, rows, skipped)
     names = task.names(row.target for name in _naming(task, params.data, parts) for row in parts[name])
+    if task.CLASSES and (alike := twins(names)):
+        progress.warn(f"labels that differ only in capitals are classes of their own: {alike}; write them alike if they mean the same")
     numbers = {name: [_number(task, row, names, name, params.data) for row in part] for name, part in parts.items()}
     known = {task.identity(row.example) for part in parts.values() for row in part}
     transfer, frequency = _transfers(task, params, inputs.places, known, skipped, progress)
