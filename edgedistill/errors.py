@@ -30,6 +30,14 @@ class Fault:
         return f"{line}\n    hint: {self.hint}" if self.hint else line
 
 
+class ColumnError(ValueError):
+    """What is wrong with one value of a row is wrong with its whole column: it is said once, with `hint`, not row by row."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
 class EdgedistillError(Exception):
     """The root; catching it catches everything that edgedistill raises on purpose."""
 

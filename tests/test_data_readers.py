@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import tracemalloc
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgedistill import data
+from edgedistill import data, plugins
 from edgedistill.errors import ConfigError, DataError
 from edgedistill.spec import Data, Transfer
 
@@ -128,6 +130,25 @@ def test_tsv_names_the_line_when_a_quote_swallows_no_row(tmp_path: Path) -> None
     assert [fault.split(" | ")[:2] for fault in found] == [[" line 2", "1 columns where the header has 2"]]
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.tsv.gz"])
+def test_tsv_reads_as_csv_does_when_a_quoted_field_holds_tabs_and_lines_at_once(tmp_path: Path, name: str) -> None:
+    content = 'text\tlabel\n"a fine film\tand\nmore"\tgood\nbad one\tbad\n"a\t""\nb"\tgood\n"a\t"""\tgood\nlast\tbad\n'
+    assert read(write(tmp_path / name, content)) == [
+        (2, {"text": "a fine film\tand\nmore", "label": "good"}),
+        (4, {"text": "bad one", "label": "bad"}),
+        (5, {"text": 'a\t"\nb', "label": "good"}),
+        (7, {"text": 'a\t"', "label": "good"}),
+        (8, {"text": "last", "label": "bad"}),
+    ]
+
+
+@pytest.mark.parametrize("proof", ['5" screen\tgood', '"so" he said\tbad', '"never closed\tbad'])
+def test_tsv_keeps_lines_apart_when_another_quote_shows_that_no_csv_writer_wrote_it(tmp_path: Path, proof: str) -> None:
+    content = f'text\tlabel\n"it opens\tgood\nit closes"\tbad\nplain\tgood\n{proof}\n'
+    found = [tuple(values.values()) for _, values in read(write(tmp_path / "a.tsv", content))]
+    assert found == [('"it opens', "good"), ('it closes"', "bad"), ("plain", "good"), tuple(proof.split("\t"))]
+
+
 # ── what people have ──
 
 
@@ -144,6 +165,27 @@ def test_excel_export_reads_when_its_first_line_names_the_separator(tmp_path: Pa
 def test_labels_are_kept_exactly_when_they_have_spaces_and_capitals(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", '{"text": "a", "label": " Very Good "}\n{"text": "b", "label": "very good"}\n')
     assert [label for _, _, label in data.labelled(file, Data(source="a"))] == ["Very Good", "very good"]
+
+
+@pytest.mark.parametrize("task", ["text-regression", "sentence-embedding"])
+def test_column_is_named_once_with_the_way_out_when_its_numbers_have_commas(tmp_path: Path, task: str) -> None:
+    module = plugins.load("tasks", task)
+    file = write(tmp_path / "a.csv", "text;preis\na;12\n" + "b;14,71\n" * 30)
+
+    def make(line: int, values: Mapping[str, Any]) -> Iterator[float]:
+        yield module.target(values["label"], {}, Data(source="a", label="preis"))
+
+    with pytest.raises(DataError) as caught:
+        list(data.made(file, Data(source="a"), {"text": "text", "label": "preis"}, make))
+    (fault,) = caught.value.faults
+    assert fault.where == f"{file} line 3"
+    assert fault.what == "'14,71' in column 'preis' has a comma, where a number has a point: 14.71"
+    assert "decimal=','" in fault.hint
+
+
+def test_column_is_named_when_a_label_is_no_number() -> None:
+    with pytest.raises(ValueError, match=r"'1\.234,5' in column 'score' is no number"):
+        plugins.load("tasks", "text-regression").target("1.234,5", {}, Data(source="a"))
 
 
 def test_empty_texts_are_skipped_and_listed_when_they_are_one_in_a_hundred(tmp_path: Path) -> None:

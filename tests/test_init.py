@@ -155,6 +155,16 @@ def test_companions_are_taken_when_columns_are_the_same(tmp_path: Path, train: s
     assert isinstance(loaded(tmp_path / "recipe.toml").data.test, str)
 
 
+@pytest.mark.parametrize(("label", "other"), [("Good", "GOOD"), ("a\n[data]", "A\n[data]")])
+def test_recipe_names_labels_when_they_differ_only_in_capitals(tmp_path: Path, label: str, other: str) -> None:
+    rows = [[f"this is the review number {index} of a film", (label, other, "bad")[index % 3], str(index)] for index in range(60)]
+    table(tmp_path / "films.csv", ["text", "label", "id"], rows)
+    recipe, text = written(tmp_path)
+    first, second = sorted([label, other])
+    assert f"# labels that differ only in capitals are classes of their own: {first!r} and {second!r}\n" in text
+    assert recipe["data"]["label"] == "label"
+
+
 def test_companions_are_passed_over_with_the_reason_when_they_do_not_fit(tmp_path: Path) -> None:
     table(tmp_path / "train.csv", ["text", "label", "id"], reviews())
     table(tmp_path / "test.csv", ["text", "id"], [["a", "1"]])

@@ -10,7 +10,7 @@ import pytest
 
 from edgedistill.data._sentences import sentences
 from edgedistill.errors import DataError
-from edgedistill.progress import Progress, silent
+from edgedistill.progress import Event, Progress, silent
 from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import prepare
 from edgedistill.stages._splits import class_names, read_split
@@ -83,6 +83,19 @@ def test_shares_are_kept_when_classes_are_uneven(tmp_path: Path) -> None:
     counts = {name: Counter(names[label] for label in read_split(tmp_path / "out", name).targets) for name in ("test", "validation")}
     assert counts["test"] == {"rare": 4, "common": 36}
     assert counts["validation"] == {"rare": 2, "common": 18}
+
+
+def test_twins_are_named_when_labels_differ_only_in_capitals(tmp_path: Path) -> None:
+    labels = ("Good", "GOOD", "bad", "so so")
+    file = write(tmp_path / "rows.csv", [(f"line {index}", labels[index % 4]) for index in range(80)])
+    heard: list[Event] = []
+    (tmp_path / "out").mkdir()
+    params = prepare.Params(task="text-classification", data=Data(source="rows.csv", test=20, validation=20), transfers=(), seed=0)
+    prepare.run(params, Inputs(artifacts={}, places={"data": str(file)}), tmp_path / "out", Progress(heard.append, "prepare"))
+    (warning,) = [event.text for event in heard if event.kind == "warn"]
+    assert "only in capitals are classes of their own: 'GOOD' and 'Good';" in warning
+    assert "bad" not in warning
+    assert class_names(tmp_path / "out") == ["GOOD", "Good", "bad", "so so"]
 
 
 def test_numbers_are_in_their_order_when_labels_are_numeric(tmp_path: Path) -> None:

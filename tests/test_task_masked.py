@@ -93,4 +93,24 @@ def test_tokenizer_is_refused_when_it_has_no_mask() -> None:
 
 def test_likeliest_pieces_are_named_when_asked() -> None:
     (found,) = task.answers([[np.array([[0.0, 5.0, 1.0, 4.0, 3.0, 2.0]])]], [], [], [])
-    assert found["masks"] == [[1, 3, 4, 5, 2]]
+    assert [[one["id"] for one in mask] for mask in found["masks"]] == [[1, 3, 4, 5, 2]]
+
+
+def test_pieces_are_text_with_their_probabilities_when_spelled() -> None:
+    """Odds of 6 : 3 : 1 between three pieces of the vocabulary; all others have none."""
+    tokenizer = trained("wordpiece")
+    first, second, third = (tokenizer.token_to_id(piece) for piece in ("a", "b", "c"))
+    logits = np.full((1, tokenizer.get_vocab_size()), -np.inf)
+    logits[0, [first, second, third]] = np.log([6.0, 3.0, 1.0])
+    (answer,) = task.answers([[logits]], [], [], [])
+    (mask,) = task.spelled(tokenizer, answer)["masks"]
+    assert mask[:3] == [{"piece": "a", "probability": 0.6}, {"piece": "b", "probability": 0.3}, {"piece": "c", "probability": 0.1}]
+
+
+@pytest.mark.parametrize(("text", "fault"), [("a door", r"put \[MASK\] where a word is wanted"), ("a " * 20 + "[MASK]", r"beyond the 8 pieces")])
+def test_text_is_refused_when_it_has_no_mask_that_is_read(text: str, fault: str) -> None:
+    tokenizer = trained("wordpiece")
+    task.check(tokenizer, {"text": "a [MASK] door"}, 8)
+    with pytest.raises(ValueError, match=fault):
+        task.check(tokenizer, {"text": text}, 8)
+    assert tokenizer.truncation is None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from task_cases import DATA, KINDS, TEXTS, open_data, tokenizer_of
 
+from edgedistill.data import made
+from edgedistill.errors import DataError
 from edgedistill.tasks import token_classification as task
 from edgedistill.tasks._entities import entities, is_bio, tags_of_spans
 from edgedistill.tasks._words import inside, joined, pieces_of, spans
@@ -143,6 +147,38 @@ def test_spans_become_tags_when_they_count_characters() -> None:
 def test_span_is_refused_when_it_marks_nothing_or_the_same(marked: list[Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         tags_of_spans([(0, 3), (4, 6), (7, 10)], marked)
+
+
+@pytest.mark.parametrize(
+    ("marked", "fault"),
+    [
+        ('[[5, 9999, "x"]]', r"the span 5 to 9999 \(x\) is outside the text of 9 characters"),
+        ('[[0, 2, "y"], [-5, 9, "x"]]', r"the span -5 to 9 \(x\) is outside the text of 9 characters"),
+        ('[[3, 3, "x"]]', r"the span 3 to 3 \(x\) does not start before its end"),
+        ('[[6, 3, "x"]]', r"the span 6 to 3 \(x\) does not start before its end"),
+        ('[["0", 2, "x"]]', r"the span '0' to 2 \(x\) has no whole numbers"),
+    ],
+)
+def test_span_is_refused_as_what_it_is_when_the_text_has_no_such_place(marked: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        task.target(marked, task.example({"text": "to Rome. "}), DATA)
+
+
+def test_word_is_taken_whole_when_a_span_cuts_it_or_ends_behind_it() -> None:
+    example = task.example({"text": "to Rome. "})
+    assert task.target('[[4, 6, "x"]]', example, DATA) == ["O", "B-x", "O"]
+    assert task.target('[[7, 9, "x"]]', example, DATA) == ["O", "O", "B-x"]
+
+
+def test_row_is_named_when_its_span_is_outside_the_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "to Rome", "tags": [[3, 7, "x"]]}\n{"text": "to Rome", "tags": [[3, 8, "x"]]}\n', encoding="utf-8")
+
+    def make(line: int, values: Mapping[str, Any]) -> Iterator[list[str]]:
+        yield task.target(values["label"], task.example(values), DATA)
+
+    with pytest.raises(DataError, match=r"line 2: the span 3 to 8 \(x\) is outside the text of 7 characters"):
+        list(made(file, DATA, {"text": "text", "label": "tags"}, make, [], task.OPTIONAL, task.RAW))
 
 
 def test_tags_are_refused_when_they_are_not_one_a_word() -> None:

@@ -12,15 +12,18 @@ from edgedistill.bundle.lineage import teacher_files
 from edgedistill.bundle.reader import Bundle, Said, say
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.spec import Data
+from edgedistill.tasks._classes import unknown
 
 EVAL_SCHEMA = "edgedistill.eval/1"
 PREDICT_SCHEMA = "edgedistill.predict/1"
+MOST = 10  # skipped rows that are named
 PAIR = '{"text": "…", "pair": "…"}'
 
 
 def predict(bundle: Bundle, asked: Sequence[str]) -> list[dict[str, Any]]:
     """The task's answer to each thing that was asked. Raises ConfigError naming what the task cannot take."""
     task = bundle.task
+    check, spelled = _with_encoder(bundle)
     examples, faults = [], []
     for number, text in enumerate(asked, 1):
         try:
@@ -28,13 +31,23 @@ def predict(bundle: Bundle, asked: Sequence[str]) -> list[dict[str, Any]]:
             if _reads_pairs(bundle) and not values.get("pair"):
                 raise ValueError(f"this bundle reads pairs, like {PAIR}")
             examples.append(task.example(values))
+            check(examples[-1])
         except ValueError as error:
             faults.append(Fault(f"input {number}", str(error), "" if _reads_pairs(bundle) else f"like {task.SHOWN}"))
     if faults:
         raise ConfigError(faults[:10])
     said = say(bundle, examples)
     answers = task.answers(said.outputs, said.rows, said.examples, bundle.labels)
-    return [{"text": text, **answer} for text, answer in zip(asked, answers, strict=True)]
+    return [{"text": text, **spelled(answer)} for text, answer in zip(asked, answers, strict=True)]
+
+
+def _with_encoder(bundle: Bundle) -> tuple[Callable[[Any], None], Callable[[dict[str, Any]], dict[str, Any]]]:
+    """The task's `check` and `spelled` with the bundle's encoder and length; neutral ones where the task has none."""
+    task = bundle.task
+    if not hasattr(task, "spelled"):
+        return lambda example: None, lambda answer: answer
+    encoder, max_length = task.load(bundle.path), bundle.manifest["encoder"]["max_length"]
+    return lambda example: task.check(encoder, example, max_length), lambda answer: task.spelled(encoder, answer)
 
 
 def _reads_pairs(bundle: Bundle) -> bool:
@@ -42,13 +55,18 @@ def _reads_pairs(bundle: Bundle) -> bool:
     return "pair" in bundle.manifest["columns"] and "pair" in bundle.task.UNLABELLED
 
 
-def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int], None]) -> dict[str, Any]:
+def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int], None], warn: Callable[[str], None]) -> dict[str, Any]:
     """The bundle's score on a data file, and the teacher's where its ONNX is in the store. Columns that `spec` leaves out are the recipe's.
 
+    Rows that cannot be scored, because a value is empty or an image unreadable, are named to `warn`: the first ten, and how many more.
     Raises DataError when a label is none of the bundle's classes.
     """
     skipped: list[str] = []
     examples, targets = _labelled(bundle, spec, skipped)
+    for message in skipped[:MOST]:
+        warn(f"skipped {message}")
+    if len(skipped) > MOST:
+        warn(f"skipped {len(skipped) - MOST} more rows")
     teacher = teacher_files(bundle, store)
     return {
         "schema": EVAL_SCHEMA,
@@ -63,8 +81,8 @@ def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int],
 
 def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapping[str, Any]], list[Any]]:
     task, located = bundle.task, data.locate(spec.source, Path.cwd())
-    spec = replace(spec, separator=bundle.manifest["separator"])
     columns = {role: getattr(spec, role) or column for role, column in bundle.manifest["columns"].items()}
+    spec = replace(spec, separator=bundle.manifest["separator"], label=columns.get("label"))
 
     def make(line: int, values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
         example = task.example(values)
@@ -72,7 +90,8 @@ def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapp
         try:
             yield example, task.number(target, bundle.labels)
         except ValueError:
-            raise ValueError(f"label '{target}' is no class of the bundle; {nearest(str(target), bundle.labels)}") from None
+            name, what = unknown(target, example, bundle.labels)
+            raise ValueError(f"{what} is no class of the bundle; {nearest(name, bundle.labels)}") from None
 
     rows = list(data.made(located, spec, columns, make, skipped, task.OPTIONAL, task.RAW))
     return [example for example, _ in rows], [target for _, target in rows]

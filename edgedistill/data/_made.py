@@ -10,6 +10,7 @@ from edgedistill.data._faults import Faults
 from edgedistill.data._images import checked_images
 from edgedistill.data._read import reader
 from edgedistill.data._rows import rows
+from edgedistill.errors import ColumnError
 from edgedistill.spec import Data, Transfer
 
 Made = TypeVar("Made")
@@ -28,12 +29,15 @@ def made(
 
     The roles in `raw` keep the blanks around them, because something counts their characters.
 
-    Raises DataError as `rows` does, and with up to ten rows that nothing could be made of.
+    Raises DataError as `rows` does, and with up to ten rows that nothing could be made of; at a ColumnError at once.
     """
     faults = Faults(located, getattr(reader(located), "UNIT", "row"))
     for line, values in _values(located, spec, wanted, skipped, optional, raw):
         try:
             yield from make(line, values)
+        except ColumnError as error:
+            faults.add(line, str(error), error.hint)
+            faults.settle()
         except (ValueError, TypeError, KeyError) as error:  # the last two: JSON of another shape than the task's
             faults.add(line, str(error) if isinstance(error, ValueError) else f"not what the task reads: {type(error).__name__}: {error}")
     faults.settle()

@@ -1,32 +1,56 @@
 """Tab-separated rows as spreadsheets and scripts both write them: a quote is a letter, unless it frames a whole field.
 
 A field that starts and ends with a quote, with every quote inside doubled, is quoted: tabs inside belong to it, and so do line breaks. Any
-other quote is literal. Where a line can be read both ways, the reading that gives the right number of columns wins.
+other quote is literal. Where a line can be read both ways, the reading that gives the right number of columns wins; where both do, the
+file's other quotes tell whether a csv writer wrote it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\t|$)')
 OPEN = re.compile(r'"(?:[^"]|"")*$')
+WRITTEN = re.compile(r'(?:"(?:[^"]|"")*"|[^"\t]*)(?:\t(?:"(?:[^"]|"")*"|[^"\t]*))*')  # a row as csv writers make it
+BEGUN = re.compile(r'(?:(?:"(?:[^"]|"")*"|[^"\t]*)\t)*"(?:[^"]|"")*')  # the first lines of one
 MOST_LINES = 100  # of one quoted field: a lone quote must not swallow the file
 
 
-def table(source: Iterator[str], width: int) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, each with the line it starts on. `width` 0: the first row tells."""
+def table(source: Iterator[str], width: int, again: Callable[[], Iterator[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, each with the line it starts on. `width` 0: the first row tells.
+
+    `again` gives the same lines from the start: they are looked through once where a line ends inside quotes, so that nothing is held.
+    """
     pending = _Lines(source)
+    written = cache(lambda: _is_written(again(), width))
     while (text := pending.take()) is not None:
         line = pending.number
         if not text.strip(" "):
             continue
         fields = _fields(text, width)
-        if _is_open(text) and not (_fits(fields, width) and _stands_alone(pending.peek(0), width)):
-            fields = _continued(text, pending, width) or fields
+        if _is_open(text) and (written() or not (_fits(fields, width) and _stands_alone(pending.peek(0), width))):
+            fields = _continued(text, pending, width, written()) or fields
         width = width or len(fields)
         yield line, fields
+
+
+def _is_written(lines: Iterator[str], width: int) -> bool:
+    """Whether every quote frames a field or is doubled within one, and every row then has the right number of columns."""
+    text, held = "", 0
+    for line in lines:
+        text, held = (f"{text}\n" if held else "") + line.rstrip("\r\n"), held + 1
+        if WRITTEN.fullmatch(text):
+            count = len(_quoted(text))
+            if text.strip(" ") and width and count != width:
+                return False
+            width = width or (count if text.strip(" ") else 0)
+            text, held = "", 0
+        elif held > MOST_LINES or not BEGUN.fullmatch(text):
+            return False
+    return not held
 
 
 class _Lines:
@@ -99,15 +123,17 @@ def _is_open(text: str) -> bool:
     return any(OPEN.match(text, at) and not QUOTED.match(text, at) for at in starts)
 
 
-def _continued(text: str, pending: _Lines, width: int) -> list[str] | None:
+def _continued(text: str, pending: _Lines, width: int, written: bool) -> list[str] | None:
     """The row whose quoted field goes on over the next lines, if that makes one of the right width; takes those lines."""
+    if written and WRITTEN.fullmatch(text):
+        return None
     for index in range(MOST_LINES):
         following = pending.peek(index)
         if following is None:
             return None
         text = f"{text}\n{following}"
         fields = _quoted(text)
-        if not _is_open(text) and _fits(fields, width):
+        if (WRITTEN.fullmatch(text) if written else not _is_open(text)) and _fits(fields, width):
             for _ in range(index + 1):
                 pending.take()
             return fields

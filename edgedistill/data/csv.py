@@ -49,7 +49,7 @@ def _table(path: Path, faults: Faults, width: int) -> Iterator[tuple[int, list[s
     """Rows that are not blank, each with the line it starts on."""
     source = lines(path, faults)
     if ".tsv" in (suffix.lower() for suffix in path.suffixes[-2:]):
-        return _tsv.table(source, width)
+        return _tsv.table(source, width, lambda: lines(path, Faults(path)))
     return _strict(source, faults, width)
 
 

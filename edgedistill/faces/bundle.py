@@ -23,7 +23,7 @@ def evaluate(path: Path, spec: Data, store: Path, *, as_json: bool) -> None:
     bundle = _open(path)
     with drawn() as tell:
         progress = Progress(tell, "eval")
-        document = score(bundle, spec, store, lambda done, total: progress.advance(done, total, "rows"))
+        document = score(bundle, spec, store, lambda done, total: progress.advance(done, total, "rows"), progress.warn)
     if as_json:
         print_json(document)
         return
@@ -49,7 +49,9 @@ def predict(path: Path, asked: Sequence[str], *, as_json: bool) -> None:
 
 
 def _told(value: Any) -> str:
-    """A part of an answer on one line."""
+    """A part of an answer on one line; candidates as `paris 0.8123, london 0.0312`, with a bar between one place and the next."""
+    if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
+        return " | ".join(", ".join(" ".join(map(_told, candidate.values())) for candidate in one) for one in value)
     if isinstance(value, float):
         return f"{value:.4f}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

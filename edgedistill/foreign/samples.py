@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
 from edgedistill.errors import DataError, Fault, nearest
@@ -21,6 +25,8 @@ from edgedistill.foreign.inputs import Feeds, Input, draw
 
 CALIBRATION = 64  # rows; ranges of activations settle with fewer
 JUDGING_FROM = 1_000_000  # numbers of synthetic rows that judge: no row has two roles
+OBJECTS = "Object arrays cannot be loaded"  # how numpy says it
+MOST = 10  # faults that are told
 CASTS = {("i", "u"), ("u", "i"), ("i", "f"), ("u", "f"), ("i", "b"), ("u", "b"), ("b", "i"), ("b", "u"), ("b", "f"), ("b", "b")}
 
 
@@ -90,37 +96,104 @@ def _rows(file: Path, inputs: Sequence[Input]) -> list[Feeds]:
     if file.suffix not in READERS:
         raise DataError(f"--calibration {file}: unknown ending '{file.suffix}'", hint=nearest(file.suffix, READERS))
     try:
-        found = list(READERS[file.suffix](file, inputs))
-    except (OSError, ValueError, EOFError, KeyError) as error:  # what numpy and json raise for files that are none
+        return READERS[file.suffix](file, inputs)
+    except DataError as error:
+        raise DataError(replace(fault, where=f"--calibration {file}: {fault.where}") for fault in error.faults) from error
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:  # what numpy and zipfile raise for files that are none
         raise DataError(f"--calibration {file}: {error}") from error
+
+
+def _npz(file: Path, inputs: Sequence[Input]) -> list[Feeds]:
+    if _is_array(file):
+        raise ValueError("one bare array; name it .npy")
+    if not is_zipfile(file):
+        raise ValueError("it is not a .npz file, which numpy.savez(FILE, NAME=ARRAY, …) writes")
+    arrays, faults = {}, []
+    with np.load(file, allow_pickle=False) as document:
+        for name in document.files:
+            try:
+                arrays[name] = _numbers(document[name])
+            except ValueError as error:
+                faults.append(_no_numbers(name, inputs, error))
+    if faults:
+        raise DataError(faults)
+    return _split(arrays, inputs)
+
+
+def _npy(file: Path, inputs: Sequence[Input]) -> list[Feeds]:
+    if len(inputs) != 1:
+        raise ValueError(f"one array, and the model takes {', '.join(one.name for one in inputs)}; save them as .npz")
+    if not _is_array(file):
+        raise ValueError("it is not a .npy file, which numpy.save(FILE, ARRAY) writes")
+    try:
+        return _split({inputs[0].name: _numbers(np.load(file, allow_pickle=False))}, inputs)
+    except ValueError as error:
+        if OBJECTS not in str(error):
+            raise
+        raise DataError([_no_numbers(inputs[0].name, inputs, error)]) from error
+
+
+def _is_array(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+
+
+def _numbers(found: Any) -> NDArray[Any]:
+    """An array of a .npz. Raises ValueError for another kind of file in it."""
+    if not isinstance(found, np.ndarray):
+        raise ValueError("it is no array")
     return found
 
 
-def _npz(file: Path, inputs: Sequence[Input]) -> Iterator[Feeds]:
-    with np.load(file, allow_pickle=False) as document:
-        if isinstance(document, np.ndarray):
-            raise ValueError("one bare array; name it .npy")
-        yield from _split({name: document[name] for name in document.files}, inputs)
+def _no_numbers(name: str, inputs: Sequence[Input], error: ValueError) -> Fault:
+    """What is wrong with an array that numpy does not read."""
+    if OBJECTS not in str(error):
+        return Fault(f"'{name}'", str(error))
+    wanted = next((one.dtype for one in inputs if one.name == name), "numbers")
+    hint = "rows of different lengths make such an array: pad them, or write a .jsonl with one row a line"
+    return Fault(f"'{name}'", f"its type is object, which only pickle reads; the graph takes {wanted}", hint)
 
 
-def _npy(file: Path, inputs: Sequence[Input]) -> Iterator[Feeds]:
-    array = np.load(file, allow_pickle=False)
-    if len(inputs) != 1 or not isinstance(array, np.ndarray):
-        raise ValueError(f"one array, and the model takes {', '.join(one.name for one in inputs)}; save them as .npz")
-    yield from _split({inputs[0].name: array}, inputs)
+def _jsonl(file: Path, inputs: Sequence[Input]) -> list[Feeds]:
+    with file.open("rb") as stream:
+        return _each((f"line {number}", partial(_row, line, inputs)) for number, line in enumerate(stream, 1) if line.strip())
 
 
-def _jsonl(file: Path, inputs: Sequence[Input]) -> Iterator[Feeds]:
-    with file.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            values = json.loads(line)
-            row = {inputs[0].name: values} if isinstance(values, list) and len(inputs) == 1 else values
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number}: an object with {', '.join(one.name for one in inputs)} was expected")
-            arrays = {name: np.asarray(value) for name, value in row.items()}
-            yield from _checked({name: _batched(array, inputs, name) for name, array in arrays.items()}, inputs, f"line {number}")
+def _row(line: bytes, inputs: Sequence[Input]) -> Feeds:
+    """The row of a line of JSON."""
+    try:
+        values = json.loads(line.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON: {error.msg} at column {error.colno}") from error
+    row = {inputs[0].name: values} if isinstance(values, list) and len(inputs) == 1 else values
+    if not isinstance(row, dict):
+        raise ValueError(f"an object with {', '.join(one.name for one in inputs)} was expected")
+    return _checked({name: _batched(_array(name, value), inputs, name) for name, value in row.items()}, inputs)
+
+
+def _array(name: str, value: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"'{name}': its lists are of different lengths") from error
+
+
+def _each(makers: Iterable[tuple[str, Callable[[], Feeds]]]) -> list[Feeds]:
+    """The rows that are made. Raises DataError with the places of up to ten that cannot be."""
+    rows: list[Feeds] = []
+    faults: list[Fault] = []
+    for where, make in makers:
+        try:
+            rows.append(make())
+        except DataError as error:
+            faults += [replace(fault, where=f"{where}: {fault.where}") for fault in error.faults]
+        except (ValueError, RecursionError) as error:  # the second: brackets nested a thousand deep
+            faults.append(Fault(where, str(error)))
+        if len(faults) >= MOST:
+            break
+    if faults:
+        raise DataError(faults[:MOST])
+    return rows
 
 
 def _batched(array: NDArray[Any], inputs: Sequence[Input], name: str) -> NDArray[Any]:
@@ -129,18 +202,18 @@ def _batched(array: NDArray[Any], inputs: Sequence[Input], name: str) -> NDArray
     return array[None] if array.ndim == ranks.get(name, array.ndim) - 1 else array
 
 
-READERS: Mapping[str, Callable[[Path, Sequence[Input]], Iterator[Feeds]]] = {".npz": _npz, ".npy": _npy, ".jsonl": _jsonl}
+READERS: Mapping[str, Callable[[Path, Sequence[Input]], list[Feeds]]] = {".npz": _npz, ".npy": _npy, ".jsonl": _jsonl}
 
 
-def _split(arrays: Mapping[str, NDArray[Any]], inputs: Sequence[Input]) -> Iterator[Feeds]:
+def _split(arrays: Mapping[str, NDArray[Any]], inputs: Sequence[Input]) -> list[Feeds]:
     """Arrays with samples on the first axis as rows: as many samples in each as a graph of a fixed batch takes."""
     _names(arrays, inputs)
     parts = {one.name: _parts(arrays[one.name], one) for one in inputs}
     counts = {name: len(found) for name, found in parts.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"different numbers of samples: {', '.join(f'{name} {count}' for name, count in counts.items())}")
-    for at in range(next(iter(counts.values()))):
-        yield from _checked({name: found[at] for name, found in parts.items()}, inputs, f"sample {at}")
+    samples = ({name: found[at] for name, found in parts.items()} for at in range(next(iter(counts.values()))))
+    return _each((f"sample {at}", partial(_checked, sample, inputs)) for at, sample in enumerate(samples))
 
 
 def _parts(array: NDArray[Any], one: Input) -> list[NDArray[Any]]:
@@ -160,23 +233,23 @@ def _names(arrays: Mapping[str, Any], inputs: Sequence[Input]) -> None:
         raise DataError(faults)
 
 
-def _checked(row: Mapping[str, NDArray[Any]], inputs: Sequence[Input], where: str) -> Iterator[Feeds]:
+def _checked(row: Mapping[str, NDArray[Any]], inputs: Sequence[Input]) -> Feeds:
     _names(row, inputs)
-    yield {one.name: _cast(row[one.name], one, where) for one in inputs}
+    return {one.name: _cast(row[one.name], one) for one in inputs}
 
 
-def _cast(array: NDArray[Any], one: Input, where: str) -> NDArray[Any]:
+def _cast(array: NDArray[Any], one: Input) -> NDArray[Any]:
     """The array in the input's type. Raises ValueError where it does not fit, or holds what is no number."""
     wanted = np.dtype(one.dtype)
     if array.dtype.kind != wanted.kind and (array.dtype.kind, wanted.kind) not in CASTS:
-        raise ValueError(f"{where}: '{one.name}' is {array.dtype}, the graph takes {one.dtype}")
+        raise ValueError(f"'{one.name}' is {array.dtype}, the graph takes {one.dtype}")
     fits = array.ndim == len(one.shape) and all(not isinstance(size, int) or size == have for size, have in zip(one.shape, array.shape, strict=True))
     if not fits or not array.size:
-        raise ValueError(f"{where}: '{one.name}' has the shape {list(array.shape)}, the graph takes {list(one.shape)}")
+        raise ValueError(f"'{one.name}' has the shape {list(array.shape)}, the graph takes {list(one.shape)}")
     with np.errstate(over="ignore"):
         cast = array.astype(wanted)
     if wanted.kind in "iu" and not np.array_equal(cast, array):
-        raise ValueError(f"{where}: '{one.name}' does not fit {one.dtype}")
+        raise ValueError(f"'{one.name}' does not fit {one.dtype}")
     if wanted.kind == "f" and not np.isfinite(cast).all():
-        raise ValueError(f"{where}: '{one.name}' holds NaN or infinity")
+        raise ValueError(f"'{one.name}' holds NaN or infinity")
     return np.ascontiguousarray(cast)

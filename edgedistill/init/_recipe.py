@@ -77,6 +77,7 @@ def _data(found: Findings, plan: Plan, folder: Path) -> list[str]:
         line(f"source = {quoted(_relative(guess.path, folder))}", "relative to this file"),
         *named,
         *roles,
+        *([f"# labels that differ only in capitals are classes of their own: {guess.twins}"] if guess.twins else []),
         *separator,
         _held_out("test", found.test, 0.2, folder),
         _held_out("validation", found.validation, 0.1, folder),

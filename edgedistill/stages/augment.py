@@ -99,7 +99,7 @@ def changed(example: Mapping[str, Any], augment: Augment, candidates: Candidates
     roles = [role for role in ROLES if role in example]
     if len(roles) > 1:  # a pair: the first, the second or both
         roles = [roles[:1], roles[1:], roles][int(random.integers(3))]
-    new = {name: value for name, value in example.items() if name != "spans"}  # characters of a text that is no longer there
+    new = {name: value for name, value in example.items() if name not in ("spans", "length")}  # characters of a text that is no longer there
     for role in roles:
         value = _substituted(example[role], role, augment, candidates.get(role, {}), seed)
         words = exchanged(value if role == "words" else value.split(), augment.swap, random)

@@ -16,12 +16,14 @@ import numpy as np
 from edgedistill import plugins
 from edgedistill.data import made
 from edgedistill.data._sentences import sentences
-from edgedistill.errors import DataError, Fault
+from edgedistill.data._twins import twins
+from edgedistill.errors import DataError, Fault, nearest
 from edgedistill.progress import Progress
 from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import needs_files
 from edgedistill.stages._draw import Row, check_strata, draw, unique
 from edgedistill.stages._splits import SPLITS, write_split
+from edgedistill.tasks._classes import unknown
 
 VERSION = 4  # 4: examples of every task
 TOOLS = ("scikit-learn",)
@@ -53,6 +55,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         progress.note(f"{len(rows)} of them drawn")
     parts = _split(task, params, inputs.places, rows, skipped)
     names = task.names(row.target for name in _naming(task, params.data, parts) for row in parts[name])
+    if task.CLASSES and (alike := twins(names)):
+        progress.warn(f"labels that differ only in capitals are classes of their own: {alike}; write them alike if they mean the same")
     numbers = {name: [_number(task, row, names, name, params.data) for row in part] for name, part in parts.items()}
     known = {task.identity(row.example) for part in parts.values() for row in part}
     transfer, frequency = _transfers(task, params, inputs.places, known, skipped, progress)
@@ -132,7 +136,8 @@ def _number(task: Any, row: Row, names: Sequence[str], split: str, spec: Data) -
         return task.number(row.target, names)
     except ValueError:
         where = f"data.{split} ({getattr(spec, split, spec.source)}) line {row.line}"
-        raise DataError([Fault(where, f"label '{row.target}' is not in the training rows")]) from None
+        name, what = unknown(row.target, row.example, names)
+        raise DataError([Fault(where, f"{what} is not in the training rows", nearest(name, names))]) from None
 
 
 def _transfers(

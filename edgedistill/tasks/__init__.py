@@ -34,6 +34,11 @@ A task is one file without torch, because `predict` and `eval` run the same one.
     alike(ours, theirs)                     the share of each example on which two models' decisions agree, [examples]
     answers(outputs, rows, examples, names) what a person wants to read of each example
 
+A task whose answers are the encoder's own words has two more, which only `predict` calls:
+
+    check(encoder, example, max_length)     ValueError where there is nothing to answer
+    spelled(encoder, answer)                an answer of `answers` with the encoder's text for its numbers
+
 Outputs of an example are a list of arrays, one for each of its rows, each [answers, classes].
 """
 

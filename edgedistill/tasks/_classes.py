@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,16 @@ def natural(label: str) -> tuple[int, float, str]:
         return (0, float(label), label)
     except ValueError:
         return (1, 0.0, label)
+
+
+def unknown(target: Any, example: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
+    """The first label of a target that is none of `names`, by itself and in words: a tag is named with its word."""
+    if not isinstance(target, list):
+        return str(target), f"label '{target}'"
+    at = next((index for index, one in enumerate(target) if one not in names), 0)
+    if "words" not in example:
+        return str(target[at]), f"label '{target[at]}'"
+    return str(target[at]), f"tag '{target[at]}' of word {at + 1}, '{example['words'][at]}',"
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

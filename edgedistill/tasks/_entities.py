@@ -27,8 +27,20 @@ def entities(tags: Sequence[str]) -> set[Entity]:
     return found
 
 
+def check_spans(spans: Sequence[Sequence[Any]], length: int) -> None:
+    """Raise ValueError when a span does not start before its end, or is not inside a text of `length` characters."""
+    for start, end, kind in spans:
+        if not all(isinstance(place, int) and not isinstance(place, bool) for place in (start, end)):
+            raise ValueError(f"the span {start!r} to {end!r} ({kind}) has no whole numbers: characters are counted from 0")
+        if start < 0 or end > length:
+            raise ValueError(f"the span {start} to {end} ({kind}) is outside the text of {length} characters")
+        if start >= end:
+            raise ValueError(f"the span {start} to {end} ({kind}) does not start before its end")
+
+
 def tags_of_spans(words: Sequence[tuple[int, int]], spans: Sequence[Sequence[Any]]) -> list[str]:
-    """BIO tags of words by labelled spans [start, end, type] in characters; a word in which two spans meet is the first one's.
+    """BIO tags of words by labelled spans [start, end, type] in characters; a word that a span cuts is its whole, and where two spans meet
+    in a word it is the first one's.
 
     Raises ValueError when a span meets no word or two overlap.
     """

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL, Outputs, Row
-from edgedistill.tasks._classes import same
+from edgedistill.tasks._classes import same, softmax
 from edgedistill.tasks._text import FILES, asked, at_positions, feeds, forward, group, identity, load, positions
 
 if TYPE_CHECKING:
@@ -149,5 +149,35 @@ def alike(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> NDArr
 
 
 def answers(outputs: Outputs, rows: Sequence[Sequence[Row]], examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """For each mask the likeliest pieces, by id."""
-    return [{"masks": [[int(piece) for piece in np.argsort(-logits)[:TOP]] for logits in arrays[0]]} for arrays in outputs]
+    """For each mask the likeliest pieces, by id, with their probabilities."""
+    return [{"masks": [_likeliest(shares) for shares in softmax(arrays[0])]} for arrays in outputs]
+
+
+def _likeliest(shares: NDArray[np.float64]) -> list[dict[str, Any]]:
+    return [{"id": int(piece), "probability": round(float(shares[piece]), 6)} for piece in np.argsort(-shares, kind="stable")[:TOP]]
+
+
+def check(tokenizer: Tokenizer, example: Mapping[str, Any], max_length: int) -> None:
+    """Raise ValueError where a text has no mask, or none within `max_length` pieces."""
+    mask, name = mask_id(tokenizer), next(name for name in MASKS if tokenizer.token_to_id(name) is not None)
+    tokenizer.no_truncation()
+    ids = tokenizer.encode(example["text"]).ids
+    if mask not in ids:
+        raise ValueError(f"the text asks for nothing: put {name} where a word is wanted")
+    tokenizer.enable_truncation(max_length)
+    ids = tokenizer.encode(example["text"]).ids
+    tokenizer.no_truncation()
+    if mask not in ids:
+        raise ValueError(f"every {name} is beyond the {max_length} pieces that this model reads")
+
+
+def spelled(tokenizer: Tokenizer, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer with the text of each piece for its id."""
+    masks = [[{"piece": _text(tokenizer, one["id"]), "probability": one["probability"]} for one in mask] for mask in answer["masks"]]
+    return {**answer, "masks": masks}
+
+
+def _text(tokenizer: Tokenizer, piece: int) -> str:
+    """A piece as people write it; one that is no text by itself as the tokenizer writes it."""
+    written = tokenizer.decode([piece], skip_special_tokens=False)
+    return written if written and "\ufffd" not in written else tokenizer.id_to_token(piece) or f"piece {piece}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.errors import ColumnError
 from edgedistill.spec import Data
 from edgedistill.tasks import Outputs
 from edgedistill.tasks._ranks import close, spearman
@@ -28,11 +30,19 @@ CLASSES = False
 VOCABULARY = False
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has one number, the answer."
+COMMA = re.compile(r"[-+]?\d+,\d+")  # not read: 1,234 may be a thousand too
+POINTS = "export with decimal points, or in Python: pandas.read_csv(FILE, sep=';', decimal=',').to_csv(FIXED, index=False)"
 
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> float:
-    """The number. Raises ValueError when it is none."""
-    found = float(value)
+    """The number. Raises ValueError when it is none, ColumnError where it is written with a comma."""
+    column = data.label or COLUMNS["label"]
+    if COMMA.fullmatch(value):
+        raise ColumnError(f"'{value}' in column '{column}' has a comma, where a number has a point: {value.replace(',', '.')}", POINTS)
+    try:
+        found = float(value)
+    except ValueError:
+        raise ValueError(f"'{value}' in column '{column}' is no number") from None
     if not math.isfinite(found):
         raise ValueError(f"'{value}' is no finite number")
     return found

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import natural, same, softmax
-from edgedistill.tasks._entities import entities, is_bio, tags_of_spans
+from edgedistill.tasks._entities import check_spans, entities, is_bio, tags_of_spans
 from edgedistill.tasks._text import FILES, asked, at_positions, feeds, forward, load, positions
 from edgedistill.tasks._words import Span, inside, joined, pieces_of, spans
 
@@ -42,7 +42,7 @@ picks, pick = positions, at_positions
 
 
 def example(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The words: a JSON list of them, else a text cut at blanks and marks; then its spans are kept, for labels that count characters."""
+    """The words: a JSON list of them, else a text cut at blanks and marks; then its spans and length are kept, for labels that count characters."""
     text = values["text"]
     words = _listed(text)
     if words is not None:
@@ -50,7 +50,7 @@ def example(values: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError("words are a JSON list of strings that are not blank")
         return {"words": words}
     found = spans(text)
-    return {"words": [text[start:end] for start, end in found], "spans": [list(span) for span in found]}
+    return {"words": [text[start:end] for start, end in found], "spans": [list(span) for span in found], "length": len(text)}
 
 
 def _listed(text: str) -> list[Any] | None:
@@ -63,9 +63,14 @@ def _listed(text: str) -> list[Any] | None:
 
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:
-    """Tags, one a word (a JSON list, or with blanks between them); or spans [start, end, type] in characters of the text."""
+    """Tags, one a word (a JSON list, or with blanks between them); or spans [start, end, type] in characters of the text.
+
+    A word that a span meets is its whole: an end within a word takes the rest of it along. Raises ValueError when tags and words are not as
+    many, and for a span that is not one of this text.
+    """
     found = json.loads(value) if value.startswith("[") else value.split()
     if "spans" in example and all(isinstance(one, list) and len(one) == 3 for one in found):
+        check_spans(found, example["length"])
         return tags_of_spans([(start, end) for start, end in example["spans"]], found)
     if len(found) != len(example["words"]):
         raise ValueError(f"{len(found)} tags for {len(example['words'])} words")

@@ -14,8 +14,9 @@ class Guess:
     """One task that a file suits, with the column of each role.
 
     `columns` are names for a file without a header. `classes` counts distinct labels, `majority` is the share of the commonest, `span` the
-    lowest and highest of real-valued ones. `tokens` holds 95 % of the texts where `fits`. `remarks` say by role why it is this column,
-    `doubts` which others it could be, with what they hold. `also` are the other tasks that the file suits. `strength` ranks guesses.
+    lowest and highest of real-valued ones; `twins` names labels that differ only in capitals. `tokens` holds 95 % of the texts where `fits`.
+    `remarks` say by role why it is this column, `doubts` which others it could be, with what they hold. `also` are the other tasks that the
+    file suits. `strength` ranks guesses.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Guess:
     classes: int = 0
     majority: float = 0.0
     span: tuple[float, float] = (0.0, 0.0)
+    twins: str = ""
     tokens: int = 0
     fits: bool = True
     remarks: Mapping[str, str] = field(default_factory=dict)

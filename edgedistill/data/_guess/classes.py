@@ -10,6 +10,7 @@ from edgedistill.data._guess._names import LABELS, hint
 from edgedistill.data._guess._noun import Guess
 from edgedistill.data._guess._table import Column, Table, listed
 from edgedistill.data._guess._texts import LONGEST, length, other_texts, pair, texts
+from edgedistill.data._twins import twins
 
 TASKS = ("text-classification", "multi-label-classification")
 LONG_LABEL = 64  # characters, on average: beyond it is prose
@@ -59,6 +60,7 @@ def with_classes(base: Guess, found: list[Column]) -> Guess:
         base,
         label=label.name,
         classes=len(label.values),
+        twins=twins(label.values),
         majority=label.values.most_common(1)[0][1] / label.filled,
         remarks={**base.remarks, "label": f"{len(label.values):,} distinct values"},
         doubts={**base.doubts, "label": tuple(f"{column.name} ({len(column.values):,} values)" for column in found[1:])},
@@ -83,6 +85,7 @@ def _several(base: Guess, rest: list[Column]) -> list[Guess]:
         task=TASKS[1],
         label=column.name,
         classes=len(parts),
+        twins=twins(parts),
         separator=separator or None,
         remarks={**base.remarks, "label": f"{how}, {len(parts):,} distinct ones"},
         strength=telling + 0.5,  # before the same column as if each set were a class
