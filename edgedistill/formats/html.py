@@ -40,6 +40,7 @@ def render(report: Report) -> str:
         report=report,
         headline=_summary.headline(report),
         failures=_summary.failures(report),
+        without_figures=_summary.without_figures(report),
         tiles=_summary.tiles(report),
         models=_tables.subjects(report),
         charts=charts(report),
@@ -50,4 +51,4 @@ def render(report: Report) -> str:
 
 def _glued(text: str) -> str:
     """Text in which no line ends between a number and its unit."""
-    return re.sub(r"(?<=\d) (?=(?:%|×|MB|MiB|ms)(?!\w))", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(?<=\d) (?=(?:%|×|B|kB|MB|MiB|ms|million|billion)(?!\w))", "\N{NO-BREAK SPACE}", text)

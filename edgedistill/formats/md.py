@@ -15,7 +15,7 @@ def render(report: Report) -> str:
     """The report as Markdown, verdict first."""
     parts = (
         f"## {_literal(_summary.headline(report))}",
-        "\n".join(f"- ✗ {_literal(sentence)}" for sentence in _summary.failures(report)),
+        "\n".join(f"- ✗ {_literal(sentence)}" for sentence in (*_summary.failures(report), *_summary.without_figures(report))),
         _literal(f"{report.name} for {report.target} · {report.task} · bundle {report.bundle} · {report.created}"),
         _tiles(report),
         _section(_tables.subjects(report)),
