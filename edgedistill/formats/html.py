@@ -7,11 +7,12 @@ from pathlib import Path
 
 from edgedistill.errors import ConfigError
 from edgedistill.formats import _summary, _tables
+from edgedistill.formats._measured import measurements
 from edgedistill.spec import Report
 
 TABLES = (
     _tables.devices,
-    _tables.measurements,
+    measurements,
     _tables.candidates,
     _tables.targets,
     _tables.graph,
@@ -20,6 +21,7 @@ TABLES = (
     _tables.steps,
     _tables.environment,
 )
+UNBROKEN = re.compile(r"(?<=\d) (?=(?:%|×|B|kB|MB|MiB|ms|million|billion)(?!\w))|(?<=\d) (?=– \d)|(?<=\d –) (?=\d)|(?<=^[✓✗]) ")
 PAGE = Path(__file__).with_name("_page.html.j2")
 
 
@@ -50,5 +52,5 @@ def render(report: Report) -> str:
 
 
 def _glued(text: str) -> str:
-    """Text in which no line ends between a number and its unit."""
-    return re.sub(r"(?<=\d) (?=(?:%|×|B|kB|MB|MiB|ms|million|billion)(?!\w))", "\N{NO-BREAK SPACE}", text)
+    """Text in which no line ends between a number and its unit, within a range, or after a mark."""
+    return re.sub(UNBROKEN, "\N{NO-BREAK SPACE}", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from edgedistill.formats import _summary, _tables
+from edgedistill.formats._measured import measurements
 from edgedistill.formats._tables import Table
 from edgedistill.spec import Report
 
@@ -20,7 +21,7 @@ def render(report: Report) -> str:
         _tiles(report),
         _section(_tables.subjects(report)),
         _section(_tables.devices(report)),
-        _folded(_tables.measurements(report)),
+        _folded(measurements(report)),
         _section(_tables.candidates(report)),
         _section(_tables.targets(report)),
         _folded(_tables.graph(report)),
