@@ -27,7 +27,7 @@ MOST_TICKS = 6
 def axes(height_in: float = 3.6, left: float = 0.12) -> tuple[Figure, Any]:
     """A figure with one bare pair of axes: two spines and a faint grid. `left` is the margin's share of the width."""
     figure = Figure(figsize=(WIDTH_IN, height_in))
-    plot = figure.add_axes((left, 0.56 / height_in, 0.97 - left, 1 - 0.86 / height_in))
+    plot = figure.add_axes((left, 0.56 / height_in, 0.95 - left, 1 - 0.86 / height_in))
     plot.spines[["top", "right"]].set_visible(False)
     plot.spines[["left", "bottom"]].set_color(INK)
     plot.spines[["left", "bottom"]].set_alpha(0.5)

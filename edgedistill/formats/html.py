@@ -21,7 +21,7 @@ TABLES = (
     _tables.steps,
     _tables.environment,
 )
-UNBROKEN = re.compile(r"(?<=\d) (?=(?:%|×|B|kB|MB|MiB|ms|million|billion)(?!\w))|(?<=\d) (?=– \d)|(?<=\d –) (?=\d)|(?<=^[✓✗]) ")
+UNBROKEN = re.compile(r"(?<=\d) (?=(?:%|×|B|kB|MB|MiB|ms|million|billion)(?!\w))|(?<=^[✓✗]) ")
 PAGE = Path(__file__).with_name("_page.html.j2")
 
 
@@ -52,5 +52,5 @@ def render(report: Report) -> str:
 
 
 def _glued(text: str) -> str:
-    """Text in which no line ends between a number and its unit, within a range, or after a mark."""
+    """Text in which no line ends between a number and its unit, or after a mark."""
     return re.sub(UNBROKEN, "\N{NO-BREAK SPACE}", text)
