@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from edgedistill import plugins
-from edgedistill.formats import _scatter, _statistics, _summary, _text
+from edgedistill.formats import _charts, _scatter, _statistics, _summary, _svg, _text
+from edgedistill.formats._measured import measurements
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
 
 FORMATS = plugins.names("formats")
@@ -288,6 +289,91 @@ def test_headline_is_one_plain_sentence_when_every_gate_holds(report: Report) ->
     latencies += (Measurement(subject="bundle", metric="latency_ms", samples=(1.8,) * 11),)
     sentence = "Every gate holds: the bundle keeps 98.4 % of the teacher's accuracy at 5.4 % of its bytes and 0.090 × its latency."
     assert _summary.headline(replace(report, measurements=latencies)) == sentence
+
+
+GONE = {"device": "ssh:gone", "subject": "", "status": "unmeasured", "detail": "ssh:gone: nobody answers"}
+LOCAL = {"device": "local", "subject": "bundle", "status": "ok", "detail": "", "latency_ms": 1.5, "instructions": 37_450}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_headline_says_how_many_devices_gave_no_figures(name: str, report: Report) -> None:
+    page = _render(name, replace(report, devices=(LOCAL, GONE)))
+    assert "Every gate holds, but 1 of 2 devices gave no figures: the bundle keeps" in page
+    assert "but" not in _summary.headline(replace(report, devices=(LOCAL,)))
+
+
+def test_headline_tells_a_device_that_gave_some_figures_from_one_that_gave_none(report: Report) -> None:
+    partly = {**GONE, "device": "local", "status": "timeout"}
+    said = _summary.headline(replace(report, devices=(LOCAL, partly, GONE)))
+    assert said.startswith("Every gate holds, but 1 of 2 devices gave no figures and 1 of 2 devices gave only some: ")
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_page_shows_of_each_device_what_is_known_of_one(name: str, report: Report) -> None:
+    page = " ".join(_Page(_render(name, replace(report, devices=(LOCAL, GONE)))).words)
+    assert "ssh:gone: unmeasured: nobody answers" in page
+    assert "37,450" in page
+    assert "agrees with this machine" not in page
+    assert page.count("nobody answers") == 2
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_page_tells_measurements_of_several_devices_apart(name: str, report: Report) -> None:
+    places = ({"device": "local", "cpu": "a CPU"}, {"device": "browser:wasm", "cpu": "another CPU"})
+    first = report.measurements[0]
+    some = tuple(replace(first, conditions={**CONDITIONS, **place}, note="real texts") for place in places)
+    table = measurements(replace(report, measurements=some))
+    assert table.columns[0] == "device"
+    assert [row[0] for row in table.rows] == ["local", "browser:wasm"]
+    assert "particulars" not in table.columns
+    for words in ("On local: cpu a CPU.", "On browser:wasm: cpu another CPU.", "latency_ms: real texts."):
+        assert words in table.note
+        assert words in _render(name, replace(report, measurements=some))
+
+
+def test_page_speaks_of_no_student_and_no_validation_rows_when_the_model_is_foreign(report: Report) -> None:
+    original = replace(report.subjects[0], name="original", title="fp32", bytes=11_600)
+    bundle = replace(report.subjects[3], bytes=4_306)
+    tried = tuple(replace(one, bytes=one.bytes and one.bytes // 10_000) for one in report.candidates)
+    latencies = tuple(replace(one, subject="original") for one in report.measurements if one.subject == "teacher")
+    foreign = replace(report, baseline="original", subjects=(original, bundle), candidates=tried, measurements=latencies, curves=())
+    page = "".join(_Page(_render("html", foreign)).words)
+    assert "scored on inputs that did not calibrate" in page
+    assert "the original's × its ratio" in page
+    assert "4.31 kB" in page
+    assert "size in kB" in page
+    for words in ("validation", "student", "test rows"):
+        assert words not in page
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0 B"), (999, "999 B"), (4_306, "4.31 kB"), (99_900, "99.9 kB"), (100_000, "0.100 MB"), (23_456_789, "23.5 MB")]
+)
+def test_megabytes_are_kilobytes_below_a_tenth(size: int, shown: str) -> None:
+    assert _text.megabytes(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(37_450, "37,450"), (999_999, "999,999"), (12_345_678, "12.3 million"), (3_210_000_000, "3.21 billion")]
+)
+def test_count_is_in_millions_when_there_are_any(number: float, shown: str) -> None:
+    assert _text.count(number) == shown
+
+
+@pytest.mark.parametrize(("place", "side"), [(0.0054, "left"), (0.9, "center"), (124.0, "right")])
+def test_median_of_single_runs_stands_inside_the_plot_when_it_is_at_an_end(place: float, side: str) -> None:
+    """A label around its middle would stick out there, on the left into the row's name."""
+    _, plot = _svg.axes()
+    _svg.log_x(plot, 0.0044, 143.0, "ms")
+    assert _svg.inward(plot, place) == side
+
+
+def test_label_keeps_off_the_line_of_the_best_when_there_is_room() -> None:
+    best = [(0.0, 0.0), (50.0, 40.0)]
+    assert _scatter._stairs(best) == [(0.0, -1.5, 50.0, 1.5), (48.5, 0.0, 51.5, 40.0)]
+    dx, dy = _scatter._free_place(0, 0, 4, _scatter._stairs(best), [], (-200, -200, 200, 200))
+    box = _scatter._box(dx, dy, 4, dx)
+    assert sum(_scatter._overlap(box, stair) for stair in _scatter._stairs(best)) == 0
 
 
 def test_headline_says_so_when_no_gate_was_checked(report: Report) -> None:

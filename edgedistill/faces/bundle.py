@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from edgedistill import plugins
 from edgedistill.bundle import reader
-from edgedistill.errors import ConfigError, DataError
+from edgedistill.errors import ConfigError, DataError, Fault
 from edgedistill.faces import print_json
 from edgedistill.faces.bench import folder
 from edgedistill.progress import Progress, drawn
@@ -111,18 +111,23 @@ def _open(path: Path) -> reader.Bundle:
 
 
 def _read_bench(file: Path) -> dict[str, Any]:
+    """The document. Raises ConfigError with all that keeps it from being reported on."""
+    from edgedistill.measure.document import faults
     from edgedistill.measure.run import SCHEMA
 
     try:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON: {error}") from error
-    whole = isinstance(document, dict) and document.get("schema") == SCHEMA and document.keys() >= BENCH_KEYS
-    if isinstance(document, dict) and document.get("schema") == SCHEMA and "model" in document:
+    wrong, writes = f"{file} is not an {SCHEMA} document", "edgedistill bench BUNDLE --out DIR writes one"
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ConfigError(wrong, hint=writes)
+    if "model" in document:
         what = f"{file} is of {document['model']}, which is no bundle: there is no report on it"
         raise ConfigError(what, hint=f"its table is in {file.with_name('bench.txt')}")
-    if not whole:
-        raise ConfigError(f"{file} is not an {SCHEMA} document", hint="edgedistill bench BUNDLE --out DIR writes one")
+    if found := faults(document):
+        *first, last = found
+        raise ConfigError([*(Fault("", f"{wrong}: {one}") for one in first), Fault("", f"{wrong}: {last}", writes)])
     return document
 
 
@@ -131,6 +136,3 @@ def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str
 
     text: str = plugins.load("formats", form).render(make_report(bundle, document))
     return text
-
-
-BENCH_KEYS = {"bundle", "baseline", "devices", "subjects", "measurements", "absent"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, isfinite, radians, sin
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgedistill.spec import Report
 
 DISTANCES_PT = (9, 16, 26, 38, 52, 68, 86)
 ANGLES = (0, 180, 90, 270, 35, 325, 145, 215, 60, 120, 240, 300)
+LINE_PT = 1.5  # half the room that a line takes
 LEADER_FROM_PT = 20  # a label farther away than this gets a line to its point
 Box = tuple[float, float, float, float]  # left, bottom, right, top; in points
 
@@ -40,10 +42,15 @@ def sizes(report: Report) -> tuple[Point, ...]:
 def latencies(report: Report) -> tuple[Point, ...]:
     """Median latency in ms of all that were measured; a candidate's is its fp32 model's, the student's or the original's, times its ratio."""
     medians = {one.name: median_latency_ms(report, one.name) for one in report.subjects}
-    fp32 = medians.get("student" if report.baseline == "teacher" else report.baseline)
+    fp32 = medians.get(fp32_of(report))
     ratios = {one.scheme: one.latency_ratio for one in report.candidates if one.latency != "emulated"}
     scaled = {scheme: fp32 * ratio for scheme, ratio in ratios.items() if fp32 is not None and ratio is not None}
     return _points(report, {name: value for name, value in medians.items() if value is not None}, scaled)
+
+
+def fp32_of(report: Report) -> str:
+    """The model that the candidates are quantised forms of."""
+    return "student" if report.baseline == "teacher" else report.baseline
 
 
 def front(points: Sequence[Point], *, higher: bool) -> tuple[Point, ...]:
@@ -69,7 +76,7 @@ def draw(points: tuple[Point, ...], name: str, axis: str, unit: str, metric: str
     plot.step([one.cost for one in best], [one.score for one in best], where="post", color=_svg.INK, alpha=0.3, linewidth=1, zorder=1)
     for point in points:
         _mark(plot, point)
-    _label(plot, points)
+    _label(plot, points, best)
     _svg.label_axes(plot, axis, metric)
     description = "; ".join(f"{point.label}: {point.cost:.3g} {unit}, {metric} {score(point.score, metric)}" for point in points)
     return _svg.svg(figure, name, description)
@@ -120,8 +127,8 @@ def _mark(plot: Any, point: Point) -> None:
     )
 
 
-def _label(plot: Any, points: tuple[Point, ...]) -> None:
-    """Puts each label at the nearest free place around its point; the bundle chooses first."""
+def _label(plot: Any, points: tuple[Point, ...], best: tuple[Point, ...]) -> None:
+    """Puts each label at the nearest free place around its point, off the line of the best; the bundle chooses first."""
     points = tuple(sorted(points, key=lambda point: point.subject != "bundle"))
     to_points = 72 / plot.figure.dpi
     frame = tuple(edge * to_points for edge in plot.get_window_extent().extents)
@@ -131,14 +138,35 @@ def _label(plot: Any, points: tuple[Point, ...]) -> None:
         if point.interval:
             ends = [plot.transData.transform((point.cost, bound))[1] * to_points for bound in point.interval]
             taken.append((x - 1.5, min(ends), x + 1.5, max(ends)))
+    taken += _stairs([plot.transData.transform((one.cost, one.score)) * to_points for one in best])
+    labels: list[Box] = []
     for point, (x, y) in zip(points, centres, strict=True):
-        dx, dy = _free_place(x, y, len(point.label), taken, (frame[0], frame[1], frame[2], frame[3]))
-        taken.append(_box(x + dx, y + dy, len(point.label), dx))
+        dx, dy = _free_place(x, y, len(point.label), taken, labels, (frame[0], frame[1], frame[2], frame[3]))
+        labels.append(_box(x + dx, y + dy, len(point.label), dx))
+        taken += [labels[-1], *_leader(x, y, dx, dy)]
         _write(plot, point, dx, dy)
 
 
+def _stairs(corners: Sequence[Sequence[float]]) -> list[Box]:
+    """The line of the best as boxes: along to the next one's cost, then up or down to it."""
+    boxes: list[Box] = []
+    for (x, y), (to_x, to_y) in pairwise(corners):
+        boxes += [(x, y - LINE_PT, to_x, y + LINE_PT), (to_x - LINE_PT, min(y, to_y), to_x + LINE_PT, max(y, to_y))]
+    return boxes
+
+
+def _leader(x: float, y: float, dx: float, dy: float) -> list[Box]:
+    """The line from a far label to its point, as small boxes; a near one has none."""
+    steps = int(max(abs(dx), abs(dy)) // (2 * LINE_PT)) if _is_far(dx, dy) else 0
+    at = [(x + dx * step / steps, y + dy * step / steps) for step in range(1, steps)]
+    return [(left - LINE_PT, low - LINE_PT, left + LINE_PT, low + LINE_PT) for left, low in at]
+
+
+def _is_far(dx: float, dy: float) -> bool:
+    return dx * dx + dy * dy > LEADER_FROM_PT**2
+
+
 def _write(plot: Any, point: Point, dx: float, dy: float) -> None:
-    far = dx * dx + dy * dy > LEADER_FROM_PT**2
     start = {"left": (0, 0.5), "right": (1, 0.5), "center": (0.5, 0.5)}[_side(dx)]  # the label's edge nearest to its point
     leader = {"arrowstyle": "-", "color": _svg.INK, "alpha": 0.35, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4, "relpos": start}
     plot.annotate(
@@ -151,15 +179,20 @@ def _write(plot: Any, point: Point, dx: float, dy: float) -> None:
         fontsize=_svg.FONT_PT,
         fontweight="bold" if point.subject == "bundle" else "normal",
         color=_svg.INK,
-        arrowprops=leader if far else None,
+        arrowprops=leader if _is_far(dx, dy) else None,
     )
 
 
-def _free_place(x: float, y: float, letters: int, taken: list[Box], frame: Box) -> tuple[float, float]:
-    """The offset nearest to the point at which a label covers nothing; if all places are taken, the one that covers least."""
+def _free_place(x: float, y: float, letters: int, taken: list[Box], labels: list[Box], frame: Box) -> tuple[float, float]:
+    """The offset nearest to the point at which a label covers nothing, nor its leader a label; if none is free, the one that covers least."""
+
+    def cost(offset: tuple[float, float]) -> float:
+        crossed = sum(_overlap(one, other) for one in _leader(x, y, *offset) for other in labels)
+        return _cost(_box(x + offset[0], y + offset[1], letters, offset[0]), taken, frame) + crossed
+
     offsets = [(distance * cos(radians(angle)), distance * sin(radians(angle))) for distance in DISTANCES_PT for angle in ANGLES]
     rounded = [(round(dx, 3), round(dy, 3)) for dx, dy in offsets]
-    return min(rounded, key=lambda offset: _cost(_box(x + offset[0], y + offset[1], letters, offset[0]), taken, frame))
+    return min(rounded, key=cost)
 
 
 def _cost(box: Box, taken: list[Box], frame: Box) -> float:
@@ -179,6 +212,6 @@ def _side(dx: float) -> str:
 
 def _box(x: float, y: float, letters: int, dx: float) -> Box:
     """The room that a label takes: letters are wider than most fonts need, so that the page's own font fits."""
-    width, height = letters * _svg.FONT_PT * 0.57, _svg.FONT_PT * 1.25
+    width, height = letters * _svg.LETTER_PT, _svg.FONT_PT * 1.25
     left = {"left": x, "right": x - width, "center": x - width / 2}[_side(dx)]
     return (left, y - height / 2, left + width, y + height / 2)

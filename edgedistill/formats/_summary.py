@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgedistill.formats._statistics import RUNS_NEEDED, find, median_latency_ms, ratio_to_baseline, subject
 from edgedistill.formats._text import NOT_MEASURED, interval, megabytes, percent, quantity, significant
@@ -20,12 +22,17 @@ class Tile:
 
 def headline(report: Report) -> str:
     """The whole report in one sentence."""
-    return f"{_gates(report)}: {_kept(report)}."
+    return f"{_gates(report)}{_devices(report)}: {_kept(report)}."
 
 
 def failures(report: Report) -> tuple[str, ...]:
     """The sentences of the gates that do not hold."""
     return tuple(verdict.sentence for verdict in report.verdicts if not verdict.ok)
+
+
+def without_figures(report: Report) -> tuple[str, ...]:
+    """Each device, or setting of one, that gave no figures, and why."""
+    return tuple(f"{row['device']}: {row['status']}: {row['detail'].removeprefix(row['device'] + ': ')}" for row in report.devices if _is_bare(row))
 
 
 def tiles(report: Report) -> tuple[Tile, ...]:
@@ -40,6 +47,25 @@ def _gates(report: Report) -> str:
     if not failed:
         return "Every gate holds"
     return f"{failed} of {total} gates {'does' if failed == 1 else 'do'} not hold"
+
+
+def _devices(report: Report) -> str:
+    """How many devices gave no figures at all, or not at every number of threads and batch that was asked for."""
+    asked = {row["device"] for row in report.devices}
+    answered = {row["device"] for row in report.devices if not _is_bare(row)}
+    partly = {row["device"] for row in report.devices if _is_bare(row)} & answered
+    parts = [f"{len(asked - answered)} of {_counted(len(asked), 'device')} gave no figures"] if asked - answered else []
+    parts += [f"{len(partly)} of {_counted(len(asked), 'device')} gave only some"] if partly else []
+    return f", but {' and '.join(parts)}" if parts else ""
+
+
+def _is_bare(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of a device that could not be used: it is of no model."""
+    return not row["subject"]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _kept(report: Report) -> str:
@@ -98,4 +124,14 @@ def _agreement(report: Report) -> Tile:
 
 def rows_of(report: Report) -> str:
     """What quality was counted on: a task's test split; a foreign model has none."""
-    return "test rows" if report.baseline == "teacher" else "inputs"
+    return "inputs" if is_foreign(report) else "test rows"
+
+
+def judged_on(report: Report) -> str:
+    """What the quantisation schemes were judged on."""
+    return "inputs that did not calibrate" if is_foreign(report) else "validation rows"
+
+
+def is_foreign(report: Report) -> bool:
+    """Whether the model came without a teacher, so that there is neither a student nor a split of data."""
+    return report.baseline != "teacher"

@@ -17,14 +17,17 @@ COLOURS = {"teacher": "#4c86d6", "original": "#4c86d6", "student": "#d2691e", "c
 OTHER = "#8a8f98"
 MARKERS = {"teacher": "s", "original": "s", "student": "o", "control": "^", "bundle": "D"}
 FONT_PT = 9.0
+LETTER_PT = 0.57 * FONT_PT
+WIDTH_IN = 5.6
+EDGE = 0.12  # of an axis: where a text in the middle of its point would stick out
 MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(tenths / 10 for tenths in range(10, 100)))
 MOST_TICKS = 6
 
 
 def axes(height_in: float = 3.6, left: float = 0.12) -> tuple[Figure, Any]:
     """A figure with one bare pair of axes: two spines and a faint grid. `left` is the margin's share of the width."""
-    figure = Figure(figsize=(5.6, height_in))
-    plot = figure.add_axes((left, 0.56 / height_in, 0.97 - left, 1 - 0.86 / height_in))
+    figure = Figure(figsize=(WIDTH_IN, height_in))
+    plot = figure.add_axes((left, 0.56 / height_in, 0.95 - left, 1 - 0.86 / height_in))
     plot.spines[["top", "right"]].set_visible(False)
     plot.spines[["left", "bottom"]].set_color(INK)
     plot.spines[["left", "bottom"]].set_alpha(0.5)
@@ -59,6 +62,18 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(ticks) >= 3:
             break
     return ticks[:: max(1, ceil(len(ticks) / MOST_TICKS))]
+
+
+def inward(plot: Any, x: float) -> str:
+    """The alignment of a short text at x on a logarithmic axis that keeps it inside the plot."""
+    low, high = plot.get_xlim()
+    place = log10(x / low) / log10(high / low)
+    return "left" if place < EDGE else "right" if place > 1 - EDGE else "center"
+
+
+def width_share(letters: int) -> float:
+    """The share of a figure's width that a line takes: letters are wider than most fonts need, so that the page's own font fits."""
+    return letters * LETTER_PT / (72 * WIDTH_IN)
 
 
 def literal(text: str) -> str:

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgedistill.formats._statistics import RUNS_NEEDED, find, ratio_to_baseline
-from edgedistill.formats._summary import rows_of
+from edgedistill.formats._summary import is_foreign, judged_on, rows_of
 from edgedistill.formats._text import (
     NOT_MADE,
     NOT_MEASURED,
+    count,
     megabytes,
     percent,
     percentile_cell,
     plain_number,
     quantity,
-    range_cell,
     score,
     score_interval,
     significant,
     times,
     typical_cell,
 )
-from edgedistill.spec import Candidate, Measurement, Report, Rung
+from edgedistill.spec import Candidate, Report, Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,49 +62,22 @@ def subjects(report: Report) -> Table:
         ),
         rows=rows,
         empty="The report names no model.",
-        note=f"On {report.n_test:,} {rows_of(report)}; agreement is with the {report.baseline}. MB are 10⁶ bytes, MiB 2²⁰. "
+        note=f"On {report.n_test:,} {rows_of(report)}; agreement is with the {report.baseline}. MB are 10⁶ bytes, kB 10³, MiB 2²⁰. "
         f"Fewer than {RUNS_NEEDED[50]} runs are shown as their range.",
-    )
-
-
-def measurements(report: Report) -> Table:
-    """Every measurement, with as many percentiles as its runs can carry; conditions that all share are said once, below."""
-    shared = _shared_conditions(report.measurements)
-    particulars = tuple(_particulars(one, shared) for one in report.measurements)
-    last = ("particulars",) if any(particulars) else ()
-    rows = tuple(
-        (
-            one.subject,
-            one.metric,
-            f"{len(one.samples):,}",
-            f"{len(one.warmups):,}",
-            *(percentile_cell(one, at) for at in RUNS_NEEDED),
-            range_cell(one),
-            *(own for _ in last),
-        )
-        for one, own in zip(report.measurements, particulars, strict=True)
-    )
-    return Table(
-        title="Measurements",
-        align="llrrrrrrr" + "l" * len(last),
-        columns=("model", "metric", "runs", "warm-ups", *(f"p{at}" for at in RUNS_NEEDED), "range", *last),
-        rows=rows,
-        empty="Nothing was measured on the device.",
-        note=" ".join(("Percentiles and range are of the runs, warm-ups apart.", _said(shared))).strip(),
     )
 
 
 def candidates(report: Report) -> Table:
     """The quantisation schemes that were tried, and why each but one lost."""
+    foreign = is_foreign(report)
     return Table(
         title="Quantisation candidates",
         align="llrrrrrll",
         columns=("scheme", "engine", "size", f"{report.metric}", "agreement", "int8 MACs", f"{_speed(report)} ÷ fp32", "outcome", "reason"),
         rows=tuple(_candidate(one, report.metric) for one in report.candidates),
         empty="No quantisation scheme was tried.",
-        note="Judged against the fp32 student on validation rows, on the machine that quantised; the models above on the test rows."
-        if report.baseline == "teacher"
-        else "Judged against the fp32 original on inputs that did not calibrate, on the machine that quantised.",
+        note=f"Judged against the fp32 {'original' if foreign else 'student'} on {judged_on(report)}, on the machine that quantised"
+        f"{'' if foreign else '; the models above on the test rows'}.",
     )
 
 
@@ -155,39 +128,43 @@ def targets(report: Report) -> Table:
         columns=("target", "scheme", "size", report.metric, "agreement with fp32", "runner-up"),
         rows=rows,
         empty="Built for this device alone.",
-        note="The score is on the test split, the agreement on the rows that the schemes were judged by.",
+        note=f"The score is on the {rows_of(report)}, the agreement on what the schemes were judged by.",
     )
 
 
 def devices(report: Report) -> Table:
-    """Each model on each device that it was benched on."""
-    rows = tuple(
-        (
-            one["device"],
-            one["subject"],
-            one["status"],
-            _known(one, "score_there", lambda value: score(value, report.metric)),
-            _known(one, "agreement_with_here", percent),
-            _known(one, "latency_ms", lambda value: quantity(value, "latency_ms")),
-            _known(one, "latency_ratio", times),
-            _known(one, "peak_mib", lambda value: quantity(value, "peak_mib")),
-            _known(one, "instructions", lambda value: f"{value / 1e6:,.1f} million"),
-            _known(one, "instruction_ratio", times),
-            "" if one.get("latency_ms") is not None else one["detail"],  # a weak figure's reasons are among the notes
-        )
-        for one in report.devices
+    """Each model on each device that it was benched on; of the figures, those that one of them has."""
+    figures = (
+        (f"{report.metric} there", "score_there", lambda value: score(value, report.metric)),
+        ("agrees with this machine", "agreement_with_here", percent),
+        ("median latency", "latency_ms", lambda value: quantity(value, "latency_ms")),
+        (f"÷ {report.baseline}", "latency_ratio", times),
+        ("peak memory", "peak_mib", lambda value: quantity(value, "peak_mib")),
+        ("instructions", "instructions", count),
+        (f"instructions ÷ {report.baseline}", "instruction_ratio", times),
     )
+    known = [one for one in figures if any(row.get(one[1]) is not None for row in report.devices)]
+    last = ("detail",) if any(map(_detail, report.devices)) else ()
+    notes = {
+        "score_there": "“There” is on test rows that the device itself answered.",
+        "instructions": "Instructions are emulated: a count is not a time.",
+    }
     return Table(
         title="On each device",
-        align="lllrrrrrrrl",
-        columns=(
-            *("device", "model", "status", f"{report.metric} there", "agrees with this machine", "median latency", f"÷ {report.baseline}"),
-            *("peak memory", "instructions", f"instructions ÷ {report.baseline}", "detail"),
+        align="lll" + "r" * len(known) + "l" * len(last),
+        columns=("device", "model", "status", *(title for title, _, _ in known), *last),
+        rows=tuple(
+            (one["device"], one["subject"], one["status"], *(_known(one, name, told) for _, name, told in known), *(_detail(one) for _ in last))
+            for one in report.devices
         ),
-        rows=rows,
         empty="Benched on no device.",
-        note="“There” is on test rows that the device itself answered. Instructions are emulated: a count is not a time.",
+        note=" ".join(notes[name] for _, name, _ in known if name in notes),
     )
+
+
+def _detail(row: Mapping[str, Any]) -> str:
+    """Why a device gave no latency; a weak figure's reasons are among the notes."""
+    return "" if row.get("latency_ms") is not None else str(row["detail"]).removeprefix(f"{row['device']}: ")
 
 
 def _known(row: Mapping[str, Any], name: str, told: Callable[[Any], str]) -> str:
@@ -219,7 +196,8 @@ def ladder(report: Report) -> Table:
         columns=("outcome", "rung", "held against", "examples", "max abs", "allowed", "agreement", "asked", "decided otherwise (margin)"),
         rows=tuple(_rung(one) for one in report.ladder),
         empty="The bundle was not held against its earlier forms step by step.",
-        note="The same test examples on both sides. A margin is the lead that the largest answer had before.",
+        note=f"The same {'inputs' if is_foreign(report) else 'test examples'} on both sides. "
+        "A margin is the lead that the largest answer had before.",
     )
 
 
@@ -283,22 +261,6 @@ def _cached(step: Mapping[str, Any]) -> str:
 def _seconds(step: Mapping[str, Any]) -> str:
     seconds = step.get("seconds")
     return f"{seconds:,.1f}" if isinstance(seconds, int | float) else "not recorded"
-
-
-def _shared_conditions(all_of_them: tuple[Measurement, ...]) -> Mapping[str, Any]:
-    first: Mapping[str, Any] = all_of_them[0].conditions if all_of_them else {}
-    return {name: value for name, value in first.items() if all(one.conditions.get(name) == value for one in all_of_them)}
-
-
-def _said(conditions: Mapping[str, Any]) -> str:
-    return f"All under: {', '.join(f'{name} {value}' for name, value in conditions.items())}." if conditions else ""
-
-
-def _particulars(measurement: Measurement, shared: Mapping[str, Any]) -> str:
-    """What this measurement does not share with the others."""
-    own = tuple(f"{name} {value}" for name, value in measurement.conditions.items() if name not in shared)
-    origin = () if measurement.provenance == "measured" else (measurement.provenance,)
-    return "; ".join((*origin, *own, *((measurement.note,) if measurement.note else ())))
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, str], ...]:

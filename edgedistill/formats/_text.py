@@ -10,6 +10,7 @@ from edgedistill.spec import Measurement
 NOT_MEASURED = "not measured"
 NOT_AVAILABLE = "n/a"
 NOT_MADE = "not made"
+KILO, MEGA = 1_000, 1_000_000
 UNITS = {"ms": "ms", "s": "s", "us": "µs", "mib": "MiB", "mb": "MB", "mj": "mJ", "c": "°C"}
 
 
@@ -52,8 +53,18 @@ def is_share(metric: str) -> bool:
 
 
 def megabytes(size: int) -> str:
-    """Bytes as MB of 10⁶ bytes, the unit of budgets."""
-    return f"{significant(size / 1e6)} MB"
+    """Bytes as MB of 10⁶ bytes, the unit of budgets; what is below a tenth of one as kB or B."""
+    if size < KILO:
+        return f"{size} B"
+    return f"{significant(size / 1e6)} MB" if size >= MEGA / 10 else f"{significant(size / KILO)} kB"
+
+
+def count(number: float) -> str:
+    """A count of many in words: 3.21e9 → '3.21 billion', 12_345_678 → '12.3 million', 37_450 → '37,450'."""
+    for unit, size in (("billion", 1e9), ("million", 1e6)):
+        if number >= size:
+            return f"{significant(number / size)} {unit}"
+    return f"{number:,.0f}"
 
 
 def times(ratio: float | None) -> str:

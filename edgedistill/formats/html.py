@@ -7,11 +7,12 @@ from pathlib import Path
 
 from edgedistill.errors import ConfigError
 from edgedistill.formats import _summary, _tables
+from edgedistill.formats._measured import measurements
 from edgedistill.spec import Report
 
 TABLES = (
     _tables.devices,
-    _tables.measurements,
+    measurements,
     _tables.candidates,
     _tables.targets,
     _tables.graph,
@@ -20,6 +21,7 @@ TABLES = (
     _tables.steps,
     _tables.environment,
 )
+UNBROKEN = re.compile(r"(?<=\d) (?=(?:%|×|B|kB|MB|MiB|ms|million|billion)(?!\w))|(?<=^[✓✗]) ")
 PAGE = Path(__file__).with_name("_page.html.j2")
 
 
@@ -40,6 +42,7 @@ def render(report: Report) -> str:
         report=report,
         headline=_summary.headline(report),
         failures=_summary.failures(report),
+        without_figures=_summary.without_figures(report),
         tiles=_summary.tiles(report),
         models=_tables.subjects(report),
         charts=charts(report),
@@ -49,5 +52,5 @@ def render(report: Report) -> str:
 
 
 def _glued(text: str) -> str:
-    """Text in which no line ends between a number and its unit."""
-    return re.sub(r"(?<=\d) (?=(?:%|×|MB|MiB|ms)(?!\w))", "\N{NO-BREAK SPACE}", text)
+    """Text in which no line ends between a number and its unit, or after a mark."""
+    return re.sub(UNBROKEN, "\N{NO-BREAK SPACE}", text)

@@ -6,14 +6,15 @@ import json
 from math import isfinite
 from typing import Any
 
+from edgedistill.formats._summary import headline
 from edgedistill.spec import Report, plain
 
-SCHEMA = "edgedistill.report/1"  # 1: the fields of spec.Report
+SCHEMA = "edgedistill.report/1"  # 1: the fields of spec.Report, and its headline
 
 
 def render(report: Report) -> str:
     """The report as one JSON document."""
-    document = {"schema": SCHEMA, **plain(report)}
+    document = {"schema": SCHEMA, "headline": headline(report), **plain(report)}
     return json.dumps(_standard(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from edgedistill.formats import _summary, _tables
+from edgedistill.formats._measured import measurements
 from edgedistill.formats._tables import Table
 from edgedistill.spec import Report
 
@@ -15,12 +16,12 @@ def render(report: Report) -> str:
     """The report as Markdown, verdict first."""
     parts = (
         f"## {_literal(_summary.headline(report))}",
-        "\n".join(f"- ✗ {_literal(sentence)}" for sentence in _summary.failures(report)),
+        "\n".join(f"- ✗ {_literal(sentence)}" for sentence in (*_summary.failures(report), *_summary.without_figures(report))),
         _literal(f"{report.name} for {report.target} · {report.task} · bundle {report.bundle} · {report.created}"),
         _tiles(report),
         _section(_tables.subjects(report)),
         _section(_tables.devices(report)),
-        _folded(_tables.measurements(report)),
+        _folded(measurements(report)),
         _section(_tables.candidates(report)),
         _section(_tables.targets(report)),
         _folded(_tables.graph(report)),

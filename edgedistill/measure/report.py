@@ -120,7 +120,8 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
 
 def _device_notes(entry: Mapping[str, Any], profile: Mapping[str, Any], baseline: str) -> list[str]:
     if entry["status"] != "ok":
-        return [f"{entry['device']}: {entry['status']}: {entry['detail']}."]
+        why = str(entry["detail"]).removeprefix(f"{entry['device']}: ")
+        return [f"{entry['device']}: {entry['status']}: {why}."]
     where, used = entry["facts"], entry["provider"]
     notes = []
     if where["provenance"] == "measured" and (strange := _strange(where, used, profile)):
@@ -153,11 +154,15 @@ def instructions(chosen: Mapping[str, Any]) -> str:
     """Why this core takes the time that it takes: what its products are made of."""
     found = chosen["facts"]["instructions"]
     classes, fp32 = found["classes"], found["fp32"]
-    total, base = sum(classes.values()) / 1e6, sum(fp32.values()) / 1e6
-    share = f"{total / base:.2f} of fp32's {base:.1f} M"
-    said = f"On an emulated {found['cpu']} {chosen['scheme']} takes {total:.1f} M instructions an input, {share}"
+    total, base = sum(classes.values()), sum(fp32.values())
+    share = f"{total / base:.2f} of fp32's {_millions(base)}"
+    said = f"On an emulated {found['cpu']} {chosen['scheme']} takes {_millions(total)} instructions an input, {share}"
     kind = max(PRODUCTS, key=lambda name: classes[name])
     if not classes[kind]:
         return f"{said}; it multiplies no integers."
-    floats = f"fp32 has {fp32['float_multiply_add'] / 1e6:.1f} M multiply-adds of 4"
-    return f"{said}. Of them {classes[kind] / 1e6:.1f} M are {PRODUCTS[kind]}; {floats}. A count is not a time."
+    floats = f"fp32 has {_millions(fp32['float_multiply_add'])} multiply-adds of 4"
+    return f"{said}. Of them {_millions(classes[kind])} are {PRODUCTS[kind]}; {floats}. A count is not a time."
+
+
+def _millions(count: float) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,.0f}"
