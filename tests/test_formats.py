@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgedistill import plugins
-from edgedistill.formats import _charts, _scatter, _statistics, _summary, _svg, _text
+from edgedistill.formats import _scatter, _statistics, _summary, _svg, _text
 from edgedistill.formats._measured import measurements
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
 
