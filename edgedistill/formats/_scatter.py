@@ -17,6 +17,7 @@ from edgedistill.spec import Report
 
 DISTANCES_PT = (9, 16, 26, 38, 52, 68, 86)
 ANGLES = (0, 180, 90, 270, 35, 325, 145, 215, 60, 120, 240, 300)
+HIDDEN = 20  # how much worse it is to cover a mark or another label, or to draw a line through it, than to lie on a line, by area
 LINE_PT = 1.5  # half the room that a line takes
 LEADER_FROM_PT = 20  # a label farther away than this gets a line to its point
 Box = tuple[float, float, float, float]  # left, bottom, right, top; in points
@@ -128,8 +129,8 @@ def _mark(plot: Any, point: Point) -> None:
 
 
 def _label(plot: Any, points: tuple[Point, ...], best: tuple[Point, ...]) -> None:
-    """Puts each label at the nearest free place around its point, off the line of the best; the bundle chooses first."""
-    points = tuple(sorted(points, key=lambda point: point.subject != "bundle"))
+    """Puts each label at the nearest free place around its point, off the line of the best; the bundle chooses first, then the cheapest."""
+    points = tuple(sorted(points, key=lambda point: (point.subject != "bundle", point.cost)))
     to_points = 72 / plot.figure.dpi
     frame = tuple(edge * to_points for edge in plot.get_window_extent().extents)
     centres = [tuple(edge * to_points for edge in plot.transData.transform((point.cost, point.score))) for point in points]
@@ -139,11 +140,13 @@ def _label(plot: Any, points: tuple[Point, ...], best: tuple[Point, ...]) -> Non
             ends = [plot.transData.transform((point.cost, bound))[1] * to_points for bound in point.interval]
             taken.append((x - 1.5, min(ends), x + 1.5, max(ends)))
     taken += _stairs([plot.transData.transform((one.cost, one.score)) * to_points for one in best])
-    labels: list[Box] = []
+    labels = taken[: len(points)]  # no label may lie on a mark either
     for point, (x, y) in zip(points, centres, strict=True):
         dx, dy = _free_place(x, y, len(point.label), taken, labels, (frame[0], frame[1], frame[2], frame[3]))
+        drawn = len(labels)
         labels.append(_box(x + dx, y + dy, len(point.label), dx))
-        taken += [labels[-1], *_leader(x, y, dx, dy)]
+        labels += _leader(x, y, dx, dy)
+        taken += labels[drawn:]
         _write(plot, point, dx, dy)
 
 
@@ -158,7 +161,7 @@ def _stairs(corners: Sequence[Sequence[float]]) -> list[Box]:
 def _leader(x: float, y: float, dx: float, dy: float) -> list[Box]:
     """The line from a far label to its point, as small boxes; a near one has none."""
     steps = int(max(abs(dx), abs(dy)) // (2 * LINE_PT)) if _is_far(dx, dy) else 0
-    at = [(x + dx * step / steps, y + dy * step / steps) for step in range(1, steps)]
+    at = [(x + dx * step / steps, y + dy * step / steps) for step in range(3, steps)]  # off its own mark
     return [(left - LINE_PT, low - LINE_PT, left + LINE_PT, low + LINE_PT) for left, low in at]
 
 
@@ -187,8 +190,9 @@ def _free_place(x: float, y: float, letters: int, taken: list[Box], labels: list
     """The offset nearest to the point at which a label covers nothing, nor its leader a label; if none is free, the one that covers least."""
 
     def cost(offset: tuple[float, float]) -> float:
-        crossed = sum(_overlap(one, other) for one in _leader(x, y, *offset) for other in labels)
-        return _cost(_box(x + offset[0], y + offset[1], letters, offset[0]), taken, frame) + crossed
+        box = _box(x + offset[0], y + offset[1], letters, offset[0])
+        hidden = sum(_overlap(one, other) for one in (box, *_leader(x, y, *offset)) for other in labels)
+        return _cost(box, taken, frame) + HIDDEN * hidden
 
     offsets = [(distance * cos(radians(angle)), distance * sin(radians(angle))) for distance in DISTANCES_PT for angle in ANGLES]
     rounded = [(round(dx, 3), round(dy, 3)) for dx, dy in offsets]
