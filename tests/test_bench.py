@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from device_cases import summed as sums
 from onnx import TensorProto, helper, numpy_helper
 from processes import alive, command, group, pids
 
+from edgedistill.devices.local import AGENT
 from edgedistill.errors import DeviceError, IntegrityError, StageError
 from edgedistill.faces.bench import text
 from edgedistill.measure import table
@@ -197,3 +199,16 @@ def test_agent_ends_when_the_bench_is_ended(how: signal.Signals, code: int, tmp_
     bench.send_signal(how)
     assert bench.wait(20) == code
     until(lambda: not agents(), 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an agent is not bound to who asked")
+def test_agent_does_not_begin_when_whoever_asked_is_gone_already(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / "job.json").write_text('{"look": {}}', encoding="utf-8")
+    command = [sys.executable, "-I", str(AGENT), str(tmp_path / "job.json"), str(tmp_path / "result.json")]
+    asked = {
+        asker: subprocess.run(command, env={**os.environ, "EDGEDISTILL_ASKER": str(asker)}, check=False).returncode
+        for asker in (gone.pid, os.getpid())
+    }
+    assert (asked[gone.pid] != 0, asked[os.getpid()]) == (True, 0)

@@ -46,7 +46,7 @@ class Local:
             job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
             job_file.write_text(json.dumps(job, default=_listed), encoding="utf-8")
             command = [interpreter(), "-I", str(AGENT), str(job_file), str(result_file)]
-            failed = _child.run(command, deadline_s)
+            failed = _child.run(command, deadline_s, env={**os.environ, "EDGEDISTILL_ASKER": str(os.getpid())})
             if failed is not None:
                 return failed
             result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
