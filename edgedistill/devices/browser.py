@@ -22,8 +22,8 @@ from typing import Any
 from edgedistill.devices import Ended, _npm, _page, _script, qemu
 from edgedistill.devices.local import Local
 from edgedistill.errors import ConfigError, DeviceError, nearest
+from edgedistill.providers import WEB
 
-PROVIDERS = {"wasm": "CPUExecutionProvider", "webgpu": "WebGpuExecutionProvider"}  # as the way or so a job may name it
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL = "apt-get install chromium   (or name one: EDGEDISTILL_BROWSER=PATH)"
 QUIET = (
@@ -61,7 +61,7 @@ class Browser:
 
         Raises DeviceError for another provider than the address names, or when another one did the work.
         """
-        wanted = PROVIDERS[self.way]
+        wanted = WEB[self.way]
         _script.require(self.address, (wanted, self.way), job["provider"])
         named = {**job, "provider": wanted, **(NO_TIME if self._emulated else {})}
         ended = _execute(self.executable, self.flags, named, deadline_s)
@@ -100,8 +100,8 @@ class Browser:
 
 def check(way: str) -> None:
     """Raises ConfigError for an unknown way, and for an adapter that the environment names and nobody knows."""
-    if way not in PROVIDERS:
-        raise ConfigError(f"unknown device 'browser:{way}'", hint=nearest(way, PROVIDERS))
+    if way not in WEB:
+        raise ConfigError(f"unknown device 'browser:{way}'", hint=nearest(way, WEB))
     _adapter()
 
 

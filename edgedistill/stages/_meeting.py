@@ -5,6 +5,7 @@ Every loss on features is taken once on made-up ones of the models' sizes: what 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -85,8 +86,8 @@ def _refusal(name: str, loss: Loss, student: Body, teacher: Body) -> str:
 
 def _taken(call: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a call knows; others are faults of their own."""
-    names = call.__code__.co_varnames[: call.__code__.co_argcount + call.__code__.co_kwonlyargcount]
-    return {name: value for name, value in given.items() if name in names}
+    known = inspect.signature(call).parameters
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _made_up(body: Body) -> Any:
