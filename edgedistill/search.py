@@ -23,6 +23,7 @@ from edgedistill.cache import write_json
 from edgedistill.errors import EdgedistillError, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Candidate
+from edgedistill.wording import megabytes
 
 MADE = ".made.json"  # beside a candidate that is whole
 FIRST = 64  # rows after which a hopeless candidate is left
@@ -164,7 +165,7 @@ def _figures(one: Candidate) -> str:
     if one.bytes is None or one.score is None:
         return ""
     speed = f", {one.latency_ratio:.3f} × fp32's {_speed(one)}" if one.latency_ratio is not None else ""
-    return f"{one.bytes / 1e6:.2f} MB, score {one.score:.4f}, agreement {one.agreement:.2%}{speed} — "
+    return f"{megabytes(one.bytes)}, score {one.score:.4f}, agreement {one.agreement:.2%}{speed} — "
 
 
 def _effort(scheme: str) -> tuple[int, int]:
@@ -213,7 +214,7 @@ def _make(engine: Any, scheme: str, source: quantizers.Source, file: Path) -> Ma
 def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candidate:
     """Judged on the first rows, and on all of them unless those settle it."""
     if _is_too_large(made, limits):
-        return replace(made, status="out", reason=f"out: {(made.bytes or 0) / 1e6:.2f} MB, and the target allows {limits.bytes / 1e6:.2f}")
+        return replace(made, status="out", reason=f"out: {megabytes(made.bytes or 0, 4)}, and the target allows {megabytes(limits.bytes, 4)}")
     early = judge(file, FIRST)
     settled = _settled(early, limits.agreement)
     judged = early if settled else judge(file)

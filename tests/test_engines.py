@@ -304,6 +304,13 @@ def test_dynamic_says_why_not_when_there_are_only_convolutions(tmp_path: Path) -
         engine.make("int8-dynamic", source(file, file, pictures), tmp_path / "out.onnx")
 
 
+def test_four_bit_tables_say_why_not_when_there_is_no_table(tmp_path: Path) -> None:
+    file = convolutions(tmp_path / "conv.onnx")
+    with pytest.raises(ValueError, match="the graph has no table that 4 bits could hold"):
+        engine.make("int8-dynamic-int4-embeddings", source(file, file, pictures), tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
 # ── mixed ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from edgedistill import plugins
+from edgedistill import plugins, wording
 from edgedistill.formats import _scatter, _statistics, _summary, _svg, _text
 from edgedistill.formats._measured import measurements
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
@@ -350,7 +350,7 @@ def test_page_speaks_of_no_student_and_no_validation_rows_when_the_model_is_fore
     ("size", "shown"), [(0, "0 B"), (999, "999 B"), (4_306, "4.31 kB"), (99_900, "99.9 kB"), (100_000, "0.100 MB"), (23_456_789, "23.5 MB")]
 )
 def test_megabytes_are_kilobytes_below_a_tenth(size: int, shown: str) -> None:
-    assert _text.megabytes(size) == shown
+    assert wording.megabytes(size) == shown
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_headline_says_so_when_no_gate_was_checked(report: Report) -> None:
     ("value", "shown"), [(1234.5, "1,234"), (38.21, "38.2"), (0.091234, "0.0912"), (0.0, "0.00"), (9.999, "10.0"), (float("inf"), "n/a")]
 )
 def test_significant_keeps_three_digits(value: float, shown: str) -> None:
-    assert _text.significant(value) == shown
+    assert wording.significant(value) == shown
 
 
 def test_html_is_balanced_and_loads_nothing(report: Report) -> None:

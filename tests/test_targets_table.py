@@ -27,7 +27,7 @@ def test_table_has_a_row_for_every_target_when_one_is_refused() -> None:
     first = [candidate("int8-dynamic", "chosen", "chosen: …"), candidate("fp32", "lost", "lost: the profile puts int8-dynamic first; 4 × the bytes")]
     rows = targets_table.rows([done("android-arm64", first), Refused(target=refused, error=StageError("no allowed scheme can be shipped"))])
     lines = targets_table.text(rows).splitlines()
-    assert lines[1].split() == ["android-arm64", "int8-dynamic", "8.90", "0.8375", "0.9900", "fp32:", "4", "×", "the", "bytes"]
+    assert lines[1].split() == ["android-arm64", "int8-dynamic", "8.90", "MB", "0.8375", "0.9900", "fp32:", "4", "×", "the", "bytes"]
     assert lines[2].split()[:2] == ["small-device", "refused"]
     assert lines[2].endswith("no allowed scheme can be shipped")
 

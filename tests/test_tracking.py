@@ -34,12 +34,13 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_event_files_hold_the_curves_of_the_receipts_when_tracked_with_tensorboard(quick: Path) -> None:
     pytest.importorskip("tensorboard")
     plain = json.loads(run_cli("plan", "--target", "linux-x64", "--json", cwd=quick).stdout)
-    run_cli(*WORDS, "--track", "tensorboard", cwd=quick)
+    done = run_cli(*WORDS, "--track", "tensorboard", cwd=quick)
     assert [step["key"] for step in json.loads(run_cli("plan", "--target", "linux-x64", "--json", cwd=quick).stdout)["steps"]] == [
         step["key"] for step in plain["steps"]
     ], "who watches has no say in a key"
     runs = {run.name: run for run in next((quick / ".edgedistill" / "tracking").glob("recipe-*")).iterdir()}
     assert set(runs) == {"teach", "distil"}
+    assert f"curves for tensorboard: {runs['teach'].parent.relative_to(quick)}" in done.stderr
     for stage, terms in {"teach": {"ce"}, "distil": {"kl", "ce"}}.items():
         receipt = json.loads(next((quick / ".edgedistill" / stage).glob("*/receipt.json")).read_text())["facts"]["curves"]
         found = curves(runs[stage])

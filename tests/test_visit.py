@@ -76,3 +76,17 @@ def test_peak_is_less_the_runtimes_own_when_that_can_be_had(own_mib: float | Non
     assert found.entry["own_mib"] == own_mib
     assert {one.samples for one in found.measurements if one.metric == "peak_mib"} == {(peak, peak)}
     assert found.entry["ratios"]["bundle"]["median_ratio"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("batch", "hint"), [(5, "may be beyond what the model takes"), (1, "")])
+def test_a_crash_hints_at_the_batch_when_one_was_asked_for(batch: int, hint: str) -> None:
+    class Narrow(MadeUp):
+        """Takes a row as it is, and nothing wider."""
+
+        def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
+            return Ended(result={"status": "crashed", "detail": "out of range"}) if job["min_runs"] else super().run(job, deadline_s)
+
+    entry = visited(Narrow({"model": 1.0}, own_mib=9.0), batch=batch).entry
+    assert (entry["status"], entry["detail"]) == ("crashed", "the model: out of range")
+    assert hint in entry["hint"]
+    assert bool(entry["hint"]) == bool(hint)

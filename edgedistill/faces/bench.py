@@ -15,6 +15,7 @@ from edgedistill.measure import run, table
 from edgedistill.measure.modes import MODES
 from edgedistill.measure.report import make_report, shares
 from edgedistill.progress import Progress, drawn
+from edgedistill.wording import megabytes
 
 
 def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, *, as_json: bool) -> None:
@@ -64,7 +65,7 @@ def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     several = {name for name in ("threads", "batch") if len({entry.get(name) for entry in document["devices"]}) > 1}
     return [
         *((name, name, number(name, 0)) for name in ("threads", "batch") if name in several),
-        ("MB", "bytes", number("bytes", 2, 1e-6)),
+        ("size", "bytes", lambda row: megabytes(row["bytes"]) if row.get("bytes") is not None else "–"),
         (metric, "score", number("score", 4)),
         ("agrees", "agreement", number("agreement", 4)),
         (f"{metric} there", "score_there", number("score_there", 4)),

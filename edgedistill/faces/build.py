@@ -17,6 +17,7 @@ from edgedistill.faces import print_json, targets_table
 from edgedistill.faces.tracking import tracked
 from edgedistill.progress import Progress, Tell, both, drawn
 from edgedistill.spec import Recipe, Step, Target
+from edgedistill.wording import megabytes
 
 SCHEMA = "edgedistill.build/1"  # 1: first
 PLAN_SCHEMA = "edgedistill.plan/1"
@@ -77,7 +78,7 @@ def collect(recipe_name: str | None, target_names: Sequence[str], settings: Sequ
     recipe, base, targets = _load(recipe_name, target_names, settings)
     keep = {step.key for target in targets for step in pipeline.plan(recipe, target, base)}
     count, size = Store(store_dir).collect(keep)
-    print(f"removed {count} steps, {size / 1e6:.1f} MB; kept what {recipe.name} needs for {', '.join(target.name for target in targets)}")
+    print(f"removed {count} steps, {megabytes(size)}; kept what {recipe.name} needs for {', '.join(target.name for target in targets)}")
 
 
 def _load(
@@ -209,7 +210,7 @@ def _read(file: Path) -> dict[str, Any] | None:
 def _print_lines(document: dict[str, Any]) -> None:
     low, high = document["retention_interval"]
     scored = f"{document['metric']} {document['bundle_score']:.4f} on {document['n_test']} test rows"
-    print(f"{document['target']}: {document['scheme']}, {document['bytes'] / 1e6:.2f} MB, {scored}")
+    print(f"{document['target']}: {document['scheme']}, {megabytes(document['bytes'])}, {scored}")
     control = "" if document["control"] is None else f", the same student without a teacher {document['control']:.4f}"
     print(f"  teacher {document['teacher']:.4f}, student fp32 {document['student']:.4f}{control}")
     print(f"  retention {document['retention']:.4f} (95 % interval {low:.4f} to {high:.4f}), agreement with the teacher {document['agreement']:.4f}")

@@ -12,6 +12,7 @@ from edgedistill.faces import print_json, sizes
 from edgedistill.foreign.run import Asked
 from edgedistill.foreign.run import quantize as make
 from edgedistill.progress import drawn
+from edgedistill.wording import megabytes
 
 
 def quantize(
@@ -43,7 +44,7 @@ def quantize(
 
 def _tell_table(document: Mapping[str, Any]) -> None:
     """The story's end: every candidate, what was left out of the preparation, and what all of it was judged on."""
-    print(f"{'scheme':32}{'MB':>9}{'agrees':>9}{'SQNR dB':>9}{'÷ fp32':>8}  reason", file=sys.stderr)
+    print(f"{'scheme':32}{'size':>9}{'agrees':>9}{'SQNR dB':>9}{'÷ fp32':>8}  reason", file=sys.stderr)
     for one in document["candidates"]:
         print(_row(one), file=sys.stderr)
     for note in document["notes"]:
@@ -55,7 +56,7 @@ def _row(one: Mapping[str, Any]) -> str:
     levels = [found["sqnr_db"] for found in one["facts"].get("fidelity", ())]
     known = [level for level in levels if level is not None]
     sqnr = f"{min(known):.1f}" if known else "exact" if levels else "–"
-    size = "–" if one["bytes"] is None else f"{one['bytes'] / 1e6:.2f}"
+    size = "–" if one["bytes"] is None else megabytes(one["bytes"])
     agrees = "–" if one["agreement"] is None else f"{one['agreement']:.2%}"
     ratio = "–" if one["latency_ratio"] is None else f"{one['latency_ratio']:.2f}"
     return f"{one['scheme']:32}{size:>9}{agrees:>9}{sqnr:>9}{ratio:>8}  {one['reason']}"

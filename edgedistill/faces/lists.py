@@ -12,6 +12,7 @@ from edgedistill import plugins
 from edgedistill.cache import Store
 from edgedistill.errors import ConfigError, IntegrityError
 from edgedistill.faces import print_json
+from edgedistill.wording import megabytes
 
 
 def show(family: str, words: Sequence[str], *, as_json: bool) -> None:
@@ -89,8 +90,8 @@ def cache_list(store_dir: Path, *, as_json: bool) -> None:
         print_json({"schema": "edgedistill.cache/1", "entries": rows})
         return
     for row in rows:
-        print(f"{row['created']}  {row['stage']:9} {str(row['key'])[:12]}  {int(str(row['bytes'])) / 1e6:9.2f} MB")
-    print(f"{len(rows)} steps, {sum(int(str(row['bytes'])) for row in rows) / 1e6:.1f} MB in {store_dir}")
+        print(f"{row['created']}  {row['stage']:9} {str(row['key'])[:12]}  {megabytes(int(str(row['bytes']))):>9}")
+    print(f"{len(rows)} steps, {megabytes(sum(int(str(row['bytes'])) for row in rows))} in {store_dir}")
 
 
 def cache_verify(store_dir: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgedistill.pipeline import Done, Refused
+from edgedistill.wording import megabytes
 
-COLUMNS = ("target", "scheme", "MB", "score", "agreement with fp32", "runner-up")
+COLUMNS = ("target", "scheme", "size", "score", "agreement with fp32", "runner-up")
 
 
 def rows(results: Sequence[Done | Refused]) -> list[dict[str, Any]]:
@@ -55,7 +56,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["target"],
         row["scheme"],
-        f"{row['bytes'] / 1e6:.2f}",
+        megabytes(row["bytes"]),
         f"{row['score']:.4f}",
         f"{row['agreement']:.4f}",
         row["runner_up"],

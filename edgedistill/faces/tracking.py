@@ -6,6 +6,7 @@ a folder of this build, so that two builds do not share a curve.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ OPTIONS: Mapping[str, Callable[[str, Path], dict[str, Any]]] = {
 
 @contextmanager
 def tracked(names: Sequence[str], project: str, folder: Path) -> Iterator[Tell]:
-    """A listener for these trackers, closed at the end.
+    """A listener for these trackers, closed at the end; then it is said where they wrote.
 
     Raises ConfigError with every name that Accelerate has no tracker for, and every package that is missing.
     """
@@ -53,6 +54,8 @@ def tracked(names: Sequence[str], project: str, folder: Path) -> Iterator[Tell]:
         yield runs.hear
     finally:
         runs.close()
+        if place.is_dir():  # nothing was trained where there is none
+            print(f"curves for {', '.join(runs.names)}: {place}", file=sys.stderr)
 
 
 def _check(names: Sequence[str]) -> None:

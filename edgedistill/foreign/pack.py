@@ -15,6 +15,7 @@ from edgedistill.cache import digest_folder, write_json
 from edgedistill.errors import ConfigError, StageError
 from edgedistill.foreign.usage import usage
 from edgedistill.spec import Artifact, Target, plain
+from edgedistill.wording import MEGA, megabytes
 
 TOLERANCE, TOLERANCE_INT8 = 1e-3, 0.1  # of a golden answer, as a share of the output's scale: integer kernels differ between machines
 PART = ".part"
@@ -134,8 +135,8 @@ def _verdicts(target: Target, chosen: Mapping[str, Any], found: Mapping[str, Any
     limit, size = found["agreement_limit"], float(target.budget.model_mb.number)
     made = "made-up" if found["samples"]["source"] == "synthetic" else "judging"
     agrees = f"It agrees with the original on {chosen['agreement']:.2%} of {chosen['rows']} {made} inputs; {limit:.2%} are asked for."
-    fits = f"It has {found['bytes'] / 1e6:.2f} MB; {target.name} allows {size:.2f}."
+    fits = f"It has {megabytes(found['bytes'], 4)}; {target.name} allows {megabytes(size * MEGA, 4)}."
     return [
         {"rule": "agreement", "limit": limit, "value": chosen["agreement"], "ok": chosen["agreement"] >= limit, "sentence": agrees},
-        {"rule": "model_mb", "limit": size, "value": found["bytes"] / 1e6, "ok": found["bytes"] / 1e6 <= size, "sentence": fits},
+        {"rule": "model_mb", "limit": size, "value": found["bytes"] / MEGA, "ok": found["bytes"] / MEGA <= size, "sentence": fits},
     ]

@@ -23,6 +23,7 @@ from edgedistill.errors import ConfigError, StageError
 from edgedistill.foreign import guard, pack
 from edgedistill.progress import Event, Progress, Tell
 from edgedistill.spec import Candidate, Step, Target
+from edgedistill.wording import megabytes
 
 SCHEMA = "edgedistill.quantize/1"  # 1: first
 SEARCH = "search"  # the stage under which the store keeps what was found
@@ -129,7 +130,7 @@ def _search_limits(asked: Asked, facts: Mapping[str, Any], wanted: Sequence[str]
 
 def _seen(facts: Mapping[str, Any]) -> str:
     inputs = "; ".join(f"{one['name']} {one['dtype']}{one['sizes']} ({one['why']})" for one in facts["inputs"])
-    return f"{facts['bytes'] / 1e6:.2f} MB, opset {facts['opset']}, {facts['run_s'] * 1e3:.1f} ms a run. Inputs: {inputs}"
+    return f"{megabytes(facts['bytes'])}, opset {facts['opset']}, {facts['run_s'] * 1e3:.1f} ms a run. Inputs: {inputs}"
 
 
 def _step(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any]) -> Step:

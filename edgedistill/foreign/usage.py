@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgedistill.foreign.fidelity import decibels
+from edgedistill.wording import megabytes
 
 
 def usage(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -15,7 +16,7 @@ def usage(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     notes = "".join(f"- {_line(note)}\n" for note in found["notes"])
     return f"""# {_line(manifest["name"])} for {manifest["target"]}
 
-`{_line(original["file"])}` ({original["bytes"] / 1e6:.2f} MB), {how}, {model["bytes"] / 1e6:.2f} MB.
+`{_line(original["file"])}` ({megabytes(original["bytes"])}), {how}, {megabytes(model["bytes"])}.
 
 **{said[0].upper()}{said[1:]}.** No label was at hand: the numbers compare with the fp32 original, they do not say how good that is.
 

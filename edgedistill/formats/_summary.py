@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgedistill.formats._statistics import RUNS_NEEDED, find, median_latency_ms, ratio_to_baseline, subject
-from edgedistill.formats._text import NOT_MEASURED, interval, megabytes, percent, quantity, significant
+from edgedistill.formats._text import NOT_MEASURED, interval, percent, quantity
 from edgedistill.spec import Report
+from edgedistill.wording import megabytes, significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,18 +12,17 @@ from edgedistill.formats._text import (
     NOT_MADE,
     NOT_MEASURED,
     count,
-    megabytes,
     percent,
     percentile_cell,
     plain_number,
     quantity,
     score,
     score_interval,
-    significant,
     times,
     typical_cell,
 )
 from edgedistill.spec import Candidate, Report, Rung
+from edgedistill.wording import megabytes, significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +174,7 @@ def graph(report: Report) -> Table:
     """Operators and bytes, before and after quantisation."""
     before, after = report.graph.get("fp32", {}), report.graph.get("chosen", {})
     rows = [("nodes", str(before["nodes"]), str(after["nodes"]))] if before and after else []
-    for title, unit in (("operators", str), ("bytes", lambda size: megabytes(size))):
+    for title, unit in (("operators", str), ("bytes", megabytes)):
         names = dict.fromkeys([*before.get(title, {}), *after.get(title, {})])
         rows += [(name, *(unit(one[title][name]) if name in one[title] else "" for one in (before, after))) for name in names]
     return Table(

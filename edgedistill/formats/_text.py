@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from math import floor, isfinite, log10
+from math import isfinite
 
 from edgedistill.formats._statistics import RUNS_NEEDED, percentile
 from edgedistill.spec import Measurement
+from edgedistill.wording import NOT_AVAILABLE, significant
 
 NOT_MEASURED = "not measured"
-NOT_AVAILABLE = "n/a"
 NOT_MADE = "not made"
-KILO, MEGA = 1_000, 1_000_000
 UNITS = {"ms": "ms", "s": "s", "us": "µs", "mib": "MiB", "mb": "MB", "mj": "mJ", "c": "°C"}
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """A number rounded to significant digits, never in exponent notation: 1234.5 → '1,234', 0.09123 → '0.0912'."""
-    if not isfinite(value):
-        return NOT_AVAILABLE
-    rounded = float(f"{value:.{digits - 1}e}")
-    magnitude = floor(log10(abs(rounded))) if rounded else 0
-    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
 
 
 def percent(share: float) -> str:
@@ -50,13 +40,6 @@ def score_interval(bounds: tuple[float, float], metric: str) -> str:
 def is_share(metric: str) -> bool:
     """Whether a metric counts what is right among all."""
     return metric.endswith(("accuracy", "F1"))
-
-
-def megabytes(size: int) -> str:
-    """Bytes as MB of 10⁶ bytes, the unit of budgets; what is below a tenth of one as kB or B."""
-    if size < KILO:
-        return f"{size} B"
-    return f"{significant(size / 1e6)} MB" if size >= MEGA / 10 else f"{significant(size / KILO)} kB"
 
 
 def count(number: float) -> str:

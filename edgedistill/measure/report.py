@@ -111,7 +111,7 @@ def _notes(bundle: Bundle, history: Mapping[str, Any], bench: Mapping[str, Any] 
     notes += [f"The rung {one['name']} of the ladder is {one['note']}." for one in history.get("ladder", ()) if one["provenance"] == "unmeasured"]
     notes += [instructions(one) for one in history["candidates"] if one["status"] == "chosen" and "instructions" in one["facts"]]
     if bench is None:
-        return (*notes, "Not measured: no latency or memory was taken. `edgedistill bench BUNDLE` does it.")
+        return (*notes, "No latency or memory is in this report: `edgedistill bench BUNDLE --out FOLDER` measures them and writes one with them.")
     for entry in bench["devices"]:
         notes += _device_notes(entry, manifest["profile"], bundle.baseline)
     notes += [f"The {name} is not in this store and was not measured." for name in bench["absent"]]

@@ -21,6 +21,7 @@ COUNTED = 4  # rows whose instructions are counted, spread over all lengths; a c
 PATIENCE_S = 120.0  # of a process before its work begins
 PATIENT = 10  # times what the work should take by the first answer
 SLOWEST_ROW_S = 10.0  # before anything is known of a device
+BEYOND = "the shape or batch that was asked for may be beyond what the model takes: try a smaller one, or none"
 EMULATED_ROW_S = 60.0  # an fp32 row of a small BERT takes seconds under emulation, and this machine may be busy
 ONCE = {
     "load_ms": "creating the session in a fresh process",
@@ -115,7 +116,7 @@ class _Stay:
         except DeviceError as error:
             status = ended.result["status"] if ended.result["status"] in ("fell_back", "no_provider") else "unmeasured"
             raise _BadResultError(status, str(error.args[0]), error.hint) from error
-        _check(subject, ended.result)
+        _check(subject, ended.result, BEYOND if "timed" in job else "")
         return ended
 
 
@@ -228,9 +229,9 @@ def _some(job: Mapping[str, Any]) -> dict[str, Any]:
     return {**job, **{name: [job[name][index] for index in at] for name in ("feeds", "picks", "golden", "tensors") if job.get(name)}}
 
 
-def _check(subject: str, result: Mapping[str, Any]) -> None:
+def _check(subject: str, result: Mapping[str, Any], hint: str = "") -> None:
     if result["status"] not in ("ok", "fell_back"):
-        raise _BadResultError(result["status"], f"the {subject}: {result.get('detail') or _off(result)}")
+        raise _BadResultError(result["status"], f"the {subject}: {result.get('detail') or _off(result)}", hint)
 
 
 def _off(result: Mapping[str, Any]) -> str:

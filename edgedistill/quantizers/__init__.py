@@ -32,7 +32,7 @@ class Source:
     the first batch of inputs; `sizes` gives the graph's dynamic dimensions, by name, a size to count operations at. `divergence(file)` is how
     far a candidate's answers are from fp32's, 0 for equal, and `holds(file)` whether it could be shipped: both on rows that did not calibrate,
     for schemes that choose by measuring. `memory` is an engine's own between one scheme and the next: what takes long to find, such as ranges.
-    for schemes that choose by measuring. `torch_model()` loads what is in `weights`, and `forward(model, inputs)` is what the graph does with it;
+    `torch_model()` loads what is in `weights`, and `forward(model, inputs)` is what the graph does with it;
     both are None where `weights` is.
     """
 

@@ -53,17 +53,16 @@ def _sixteen(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
 
 def _four(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
     """Tables in four bits; matrices too, or in dynamic int8."""
-    graph = _parts.load(source.fused)
+    graph, whole = _parts.load(source.fused), scheme.base == "int4-weights"
     _four_bit.tables(graph)
-    if scheme.base == "int4-weights":
+    if whole:
         _four_bit.matrices(graph)
-    else:
+    if not any(node.op_type in _four_bit.OPERATORS for node in graph.nodes):
+        raise ValueError(f"the graph has no {'matrix or table' if whole else 'table'} that 4 bits could hold")
+    if not whole:
         _dynamic.quantize(graph, scheme)
     graph.save(out)
-    if scheme.base == "int4-weights":
-        if not any(node.op_type in _four_bit.OPERATORS for node in graph.nodes):
-            raise ValueError("the graph has no matrix or table that 4 bits could hold")
-    else:
+    if not whole:
         _is_integer(scheme, source, out)
     return {}
 

@@ -19,6 +19,7 @@ from edgedistill.stages import _quality as quality
 from edgedistill.stages import needs_files
 from edgedistill.stages._splits import Split, class_names, read_split
 from edgedistill.training import models
+from edgedistill.wording import MEGA, megabytes
 
 VERSION = 4  # 3: every task; 4: the parity ladder
 TOOLS = ("onnxruntime", "scipy", "tokenizers")
@@ -121,7 +122,7 @@ def _ladder(params: Params, task: Any, inputs: Inputs, rows: Sequence[Any], prog
 
 
 def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention: float, inputs: Inputs) -> list[Verdict]:
-    size = graphs.size(inputs["quantize"].path / "model.onnx") / 1e6
+    size = graphs.size(inputs["quantize"].path / "model.onnx")
     drop = quality.loss(task, scores["bundle"], scores["teacher"])
     behind = f"{drop:.4f} below the teacher" if task.HIGHER else f"{abs(drop):.1%} {'above' if drop > 0 else 'below'} the teacher in {task.METRIC}"
     untaught = "" if scores["teacher"] else " (the teacher itself scores 0: it has to learn more, or longer)"
@@ -141,7 +142,13 @@ def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention:
             drop <= params.accuracy_drop,
             f"the bundle is {behind}; the target allows {params.accuracy_drop}",
         ),
-        _verdict("model_mb", params.model_mb, size, size <= params.model_mb, f"the model has {size:.2f} MB; the target allows {params.model_mb}"),
+        _verdict(
+            "model_mb",
+            params.model_mb,
+            size / MEGA,
+            size / MEGA <= params.model_mb,
+            f"the model has {megabytes(size, 4)}; the target allows {megabytes(params.model_mb * MEGA, 4)}",
+        ),
         _verdict(
             "fp32_parity",
             params.fp32_max_abs,

@@ -1,0 +1,24 @@
+"""Numbers as people read them: rounded to what they carry, sizes with their unit."""
+
+from __future__ import annotations
+
+from math import floor, isfinite, log10
+
+NOT_AVAILABLE = "n/a"
+KILO, MEGA = 1_000, 1_000_000
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number rounded to significant digits, never in exponent notation: 1234.5 → '1,234', 0.09123 → '0.0912'."""
+    if not isfinite(value):
+        return NOT_AVAILABLE
+    rounded = float(f"{value:.{digits - 1}e}")
+    magnitude = floor(log10(abs(rounded))) if rounded else 0
+    return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def megabytes(size: float, digits: int = 3) -> str:
+    """Bytes as MB of 10⁶ bytes, the unit of budgets; what is below a tenth of one as kB or B."""
+    if size < KILO:
+        return f"{size:.0f} B"
+    return f"{significant(size / MEGA, digits)} MB" if size >= MEGA / 10 else f"{significant(size / KILO, digits)} kB"
