@@ -28,7 +28,7 @@ from edgedistill.wording import megabytes
 MADE = ".made.json"  # beside a candidate that is whole
 FIRST = 64  # rows after which a hopeless candidate is left
 CHANCE_Z = 2.33  # one-sided 99 %: of a hundred sound candidates one is left too early
-ALIKE = 1.05  # costs within a twentieth are the same: the profile's order decides, and the choice is to be the same tomorrow
+ALIKE = 1.05  # costs within a twentieth are the same: clocks are no better, and what is nearer to fp32 is worth more
 PASSES = 7  # of each candidate over the timed inputs, in turns; the first warms up
 DRAWS = 2000  # of the bootstrap
 COSTLY = ("int8-pt2e", "-mixed")  # tried after the rest
@@ -38,10 +38,14 @@ Feeds = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What a judge says of a file: `problem` is why it cannot be shipped, empty where it can."""
+    """What a judge says of a file: `problem` is why it cannot be shipped, empty where it can.
+
+    `divergence` is Σ (y − ŷ)² as a share of what fp32's answers y vary by: 0 for fp32's own.
+    """
 
     score: float
     agreement: float
+    divergence: float
     rows: int
     problem: str
 
@@ -112,17 +116,26 @@ def find(
 def choose(candidates: Sequence[Candidate], hint: str = "") -> list[Candidate]:
     """The candidates with their places, from their figures and their order alone.
 
-    Where latency is known, or instructions stand for it, the smallest product of bytes and latency wins, and among equals the one that the profile
-    names first; where it is not, the first that holds. Raises StageError when none does.
+    Where latency is known, or instructions stand for it, the smallest product of bytes and latency wins, and among equals the one whose answers are
+    the nearest to fp32's; where it is not, the first that holds. Raises StageError when none does.
     """
     able = [one for one in candidates if one.status in ("chosen", "lost")]
     if not able:
         reasons = "; ".join(f"{one.scheme}: {one.reason}" for one in candidates)
         raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=_way_out(candidates) or hint)
-    known = [one for one in able if one.cost is not None]
-    least = min((one.cost for one in known if one.cost is not None), default=None)
-    best = able[0] if least is None else next(one for one in known if (one.cost or 0) <= ALIKE * least)
-    return [_placed(one, best, able) if one in able else one for one in candidates]
+    equals = _cheapest(able)
+    best = min(equals, key=_divergence) if equals else able[0]
+    return [_placed(one, best, equals) if one in able else one for one in candidates]
+
+
+def _cheapest(able: Sequence[Candidate]) -> list[Candidate]:
+    """Those that cost the least, and as good as the least; none where no cost is known."""
+    costs = {one.scheme: one.cost for one in able if one.cost is not None}
+    return [one for one in able if one.scheme in costs and costs[one.scheme] <= ALIKE * min(costs.values())]
+
+
+def _divergence(one: Candidate) -> float:
+    return float("inf") if one.divergence is None else one.divergence
 
 
 def _way_out(candidates: Sequence[Candidate]) -> str:
@@ -132,18 +145,26 @@ def _way_out(candidates: Sequence[Candidate]) -> str:
     return ""
 
 
-def _placed(one: Candidate, best: Candidate, able: Sequence[Candidate]) -> Candidate:
+def _placed(one: Candidate, best: Candidate, equals: Sequence[Candidate]) -> Candidate:
     if one is best:
-        return replace(one, status="chosen", reason=_won(one, able))
-    return replace(one, status="lost", reason=f"lost: {_worse(one, best)}")
+        return replace(one, status="chosen", reason=_won(one, [other for other in equals if other is not one]))
+    return replace(one, status="lost", reason=f"lost: {_worse(one, best, alike=one in equals)}")
 
 
-def _won(one: Candidate, able: Sequence[Candidate]) -> str:
+def _won(one: Candidate, equals: Sequence[Candidate]) -> str:
     if one.cost is None:
         return "chosen: the first in the profile's order that holds; latency on this device is unmeasured"
-    tied = [other for other in able if other is not one and other.cost is not None and other.cost <= ALIKE * one.cost]
-    tie = f", and the profile names it before {', '.join(other.scheme for other in tied)}, which cost the same" if tied else ""
-    return f"chosen: the least bytes × {_speed(one)}, {one.cost:.3f} of fp32's{tie}"
+    if not equals:
+        return f"chosen: the least bytes × {_speed(one)}, {one.cost:.3f} of fp32's"
+    others, second = " and ".join(f"{other.scheme}'s" for other in equals), min(equals, key=_divergence)
+    return f"chosen: bytes × {_speed(one)}, {one.cost:.3f} of fp32's, is the same within {ALIKE - 1:.0%} as {others}, and {_nearer(one, second)}"
+
+
+def _nearer(one: Candidate, other: Candidate) -> str:
+    """What decides between two of the same cost."""
+    if _divergence(one) == _divergence(other):
+        return f"the profile names {one.scheme} first"
+    return f"the answers of {one.scheme} are nearer to fp32's ({_divergence(one):.2%} of their variance; {other.scheme} {_divergence(other):.2%})"
 
 
 def _speed(one: Candidate) -> str:
@@ -151,14 +172,13 @@ def _speed(one: Candidate) -> str:
     return "instructions" if one.latency == "emulated" else "latency"
 
 
-def _worse(one: Candidate, best: Candidate) -> str:
+def _worse(one: Candidate, best: Candidate, *, alike: bool) -> str:
     """Why a candidate that holds is not the best."""
     size = f"{(one.bytes or 0) / (best.bytes or 1):.3g} × the bytes of {best.scheme}"
     if one.latency_ratio is None or best.latency_ratio is None:
         return f"the profile puts {best.scheme} first; {size}, latency unmeasured"
     found = f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its {_speed(one)}"
-    alike = (one.cost or 0) <= ALIKE * (best.cost or 0)
-    return f"{found}: the same within {ALIKE - 1:.0%}, and the profile names {best.scheme} first" if alike else found
+    return f"{found}: the same within {ALIKE - 1:.0%}, and {_nearer(best, one)}" if alike else found
 
 
 def _figures(one: Candidate) -> str:
@@ -221,7 +241,7 @@ def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candid
     problem = (
         f"it agrees with fp32 on {early.agreement:.2%} of the first {early.rows} rows, below {limits.agreement:.2%}" if settled else judged.problem
     )
-    seen = replace(made, score=judged.score, agreement=judged.agreement, rows=judged.rows)
+    seen = replace(made, score=judged.score, agreement=judged.agreement, divergence=judged.divergence, rows=judged.rows)
     return replace(seen, status="out", reason=f"out: {problem}") if problem else replace(seen, status="lost")
 
 

@@ -107,7 +107,7 @@ def test_instructions_decide_and_the_report_says_so_when_the_core_can_be_emulate
     assert [asdict(one) for one in search.choose(candidates)] == [asdict(Candidate(**one)) for one in history["candidates"]]
     chosen = next(one for one in candidates if one.chosen)
     assert (chosen.latency, chosen.facts["instructions"]["cpu"], chosen.facts["instructions"]["classes"]["int_dot"]) == ("emulated", "cortex-a72", 0)
-    assert chosen.reason.startswith("chosen: the least bytes × instructions")
+    assert "bytes × instructions" in chosen.reason
     assert [rung["name"] for rung in history["ladder"]][2:] == ["cortex-a72"]
     told = run_cli("report", done["bundle"], "--format", "md", cwd=project).stdout
     assert "On an emulated cortex-a72" in told

@@ -194,7 +194,7 @@ def test_candidate_is_out_with_its_package_named_when_that_is_missing(folder: Pa
     monkeypatch.setitem(sys.modules, "neural_compressor", None)
     for name in [name for name in sys.modules if name.startswith("neural_compressor.")]:
         monkeypatch.setitem(sys.modules, name, None)
-    judge: Any = lambda file, first=None: search.Judged(score=1.0, agreement=1.0, rows=64, problem="")  # noqa: E731  shorter than a nested def
+    judge: Any = lambda file, first=None: search.Judged(score=1.0, agreement=1.0, divergence=0.0, rows=64, problem="")  # noqa: E731  shorter than a nested def
     limits = search.Limits(agreement=0.9, bytes=1e9)
     found = search.find(["int8-pt2e", "fp32"], source_of(folder), judge, limits, None, tmp_path, Progress(lambda event: None, "quantize"))
     assert found.chosen.scheme == "fp32"

@@ -15,14 +15,18 @@ from edgedistill.errors import StageError
 from edgedistill.progress import Progress, silent
 from edgedistill.search import Limits
 from edgedistill.spec import Candidate
+from edgedistill.stages import quantize as stage
 
 LIMITS = Limits(agreement=0.97, bytes=1e9)
 
 
-def candidate(scheme: str, size: int, latency: float | None = None, status: str = "lost", reason: str = "") -> Candidate:
+def candidate(
+    scheme: str, size: int, latency: float | None = None, status: Any = "lost", reason: str = "", divergence: float | None = None
+) -> Candidate:
     """Of an fp32 of 400 bytes."""
     cost = None if latency is None else size / 400 * latency
-    return Candidate(scheme=scheme, engine="e", status=status, reason=reason, bytes=size, score=0.9, agreement=1.0, latency_ratio=latency, cost=cost)  # type: ignore[arg-type]
+    judged: Any = {"score": 0.9, "agreement": 1.0, "divergence": divergence}
+    return Candidate(scheme=scheme, engine="e", status=status, reason=reason, bytes=size, latency_ratio=latency, cost=cost, **judged)
 
 
 def chosen(rows: list[Candidate]) -> tuple[str, dict[str, str]]:
@@ -43,10 +47,22 @@ def test_planted_losers_lose_each_with_its_reason() -> None:
     assert reasons["right"] == "chosen: the least bytes × latency, 0.075 of fp32's"
 
 
-def test_profiles_order_decides_when_costs_are_alike() -> None:
-    winner, reasons = chosen([candidate("first", 100, 0.41), candidate("second", 100, 0.40)])
+def test_nearest_to_fp32_wins_when_costs_are_alike() -> None:
+    """Costs 0.1, 0.1025 and 0.1075: the third is a fifteenth above the least, and its nearness buys nothing."""
+    rows = [candidate("cheap", 100, 0.40, divergence=0.0027), candidate("near", 100, 0.41, divergence=0.0011)]
+    winner, reasons = chosen([*rows, candidate("dear", 100, 0.43, divergence=0.0001)])
+    assert winner == "near"
+    nearer = "the answers of near are nearer to fp32's (0.11% of their variance; cheap 0.27%)"
+    assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 5% as cheap's, and {nearer}"
+    assert reasons["cheap"] == f"lost: 1 × the bytes of near at 0.976 × its latency: the same within 5%, and {nearer}"
+    assert reasons["dear"] == "lost: 1 × the bytes of near at 1.05 × its latency"
+
+
+@pytest.mark.parametrize("divergence", [None, 0.002])
+def test_profiles_order_decides_when_costs_and_answers_are_alike(divergence: float | None) -> None:
+    winner, reasons = chosen([candidate("first", 100, 0.41, divergence=divergence), candidate("second", 100, 0.40, divergence=divergence)])
     assert winner == "first"
-    assert "names it before second, which cost the same" in reasons["first"]
+    assert reasons["first"].endswith("is the same within 5% as second's, and the profile names first first")
     assert reasons["second"] == "lost: 1 × the bytes of first at 0.976 × its latency: the same within 5%, and the profile names first first"
 
 
@@ -83,7 +99,7 @@ def asked(tmp_path: Path, judge: Any, wanted: list[str], made: list[str], limits
 
 
 def right(file: Path, first: int | None = None) -> search.Judged:
-    return search.Judged(score=0.9, agreement=1.0, rows=first or 512, problem="")
+    return search.Judged(score=0.9, agreement=1.0, divergence=0.0, rows=first or 512, problem="")
 
 
 def test_mixed_is_not_tried_when_its_base_holds(tmp_path: Path) -> None:
@@ -110,7 +126,7 @@ def test_hopeless_candidate_is_left_after_the_first_rows(tmp_path: Path) -> None
     def judge(file: Path, first: int | None = None) -> search.Judged:
         asked_rows.append(first)
         share = {"fp32": 1.0, "int8-dynamic": 0.70, "int8-static-s8s8": 0.95}[file.stem]
-        return search.Judged(score=share, agreement=share, rows=first or 512, problem="" if share == 1 else "too little")
+        return search.Judged(score=share, agreement=share, divergence=1 - share, rows=first or 512, problem="" if share == 1 else "too little")
 
     found = asked(tmp_path, judge, ["int8-dynamic", "int8-static-s8s8", "fp32"], [])
     assert asked_rows == [search.FIRST, None, search.FIRST, search.FIRST, None]
@@ -127,7 +143,7 @@ def test_file_holds_when_all_rows_say_so_unless_the_first_settle_it(first: float
 
     def judge(file: Path, some: int | None = None) -> search.Judged:
         seen.append(some)
-        return search.Judged(score=first, agreement=first, rows=some or 512, problem=whole)
+        return search.Judged(score=first, agreement=first, divergence=1 - first, rows=some or 512, problem=whole)
 
     assert search.holds(judge, tmp_path, 0.97) is held
     assert seen == rows
@@ -160,3 +176,12 @@ def test_facts_of_a_count_go_to_its_candidate_and_the_order_decides_when_there_i
     assert (found.chosen, found.latency, found.cost, found.facts) == (True, "emulated", 0.0625, {"of": "int8-static-s8s8"})
     nothing = asked(tmp_path, right, wanted, [], clock=lambda files: [])["int8-dynamic"]
     assert (nothing.chosen, nothing.latency, nothing.cost) == (True, "unmeasured", None)
+
+
+def test_divergence_is_the_noises_share_of_the_variance_over_the_rows_that_were_asked() -> None:
+    """Noise (4 − 2)² + (7 − 5)² = 8; 1, 4 and 7 vary by 9 + 0 + 9 = 18. The third row was not asked."""
+    fp32 = [[np.array([1.0, 4.0], np.float32)], [np.array([7.0], np.float32)], [np.array([99.0], np.float32)]]
+    ours = [[np.array([1.0, 2.0], np.float32)], [np.array([5.0], np.float32)]]
+    assert stage._divergence(ours, fp32) == pytest.approx(8 / 18)
+    assert stage._divergence(fp32, fp32) == 0.0
+    assert stage._divergence([[np.array([np.nan], np.float32)]], [[np.array([1.0], np.float32)]]) == stage.FARTHEST

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from device_cases import summed
 
 from edgedistill.devices import Ended
 from edgedistill.errors import DeviceError
-from edgedistill.measure import conditions, modes, visit
+from edgedistill.measure import conditions, modes, run, visit
 from edgedistill.measure.subjects import Asked, Subject
+from edgedistill.progress import Progress, silent
 
 FACTS = {"device": "made-up", "os": "linux", "arch": "x86_64", "cpu": "none", "cores": 1, "kernel": "none", "provenance": "measured"}
 ROW = {"x": {"dtype": "float32", "values": [1.0]}}
@@ -90,3 +93,20 @@ def test_a_crash_hints_at_the_batch_when_one_was_asked_for(batch: int, hint: str
     assert (entry["status"], entry["detail"]) == ("crashed", "the model: out of range")
     assert hint in entry["hint"]
     assert bool(entry["hint"]) == bool(hint)
+
+
+def test_devices_that_were_done_are_kept_when_the_next_one_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Ended143(MadeUp):
+        """Is ended, as by SIGTERM, in the middle of its work."""
+
+        def run(self, job: Mapping[str, Any], deadline_s: float) -> Ended:
+            raise SystemExit(143)
+
+    model = str(summed(tmp_path / "sum.onnx"))
+    found = {"first": MadeUp({model: 1.0}, own_mib=9.0), "second": Ended143({model: 1.0}, own_mib=9.0)}
+    monkeypatch.setattr(run.devices, "connect", found.__getitem__)
+    kept: list[Mapping[str, Any]] = []
+    with pytest.raises(SystemExit):
+        run.measure_file(Path(model), run.Plan(addresses=("first", "second"), mode="smoke"), Progress(silent, "bench"), kept.append)
+    assert [(one["device"], one["status"]) for one in kept[-1]["devices"]] == [("made-up", "ok")]
+    assert {one["metric"] for one in kept[-1]["measurements"]} == {"latency_ms", "load_ms", "first_ms", "peak_mib"}

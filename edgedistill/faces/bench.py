@@ -17,23 +17,33 @@ from edgedistill.measure.report import make_report, shares
 from edgedistill.progress import Progress, drawn
 from edgedistill.wording import megabytes
 
+DOCUMENT = "bench.json"
+
 
 def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, *, as_json: bool) -> None:
-    """Measure and print a table; with `out`, also write the document and the report. What fails on one device is raised when all are done."""
+    """Measure and print a table; with `out`, also write the document and the report. What fails on one device is raised when all are done.
+
+    The document is written after every device: ended early, it holds those that were done.
+    """
     _check(plan)
     bundle = None if what.is_file() else _bundle(what)
     if out is not None:
         folder(out)  # before the minutes of measuring
+
+    def keep(document: Mapping[str, Any]) -> None:
+        if out is not None:
+            write_json(out / DOCUMENT, document)
+
     with drawn() as tell:
         progress = Progress(tell, "bench")
-        document = run.measure_file(what, plan, progress) if bundle is None else run.measure(bundle, store, plan, progress, rows=rows)
+        whole = run.measure_file(what, plan, progress, keep) if bundle is None else run.measure(bundle, store, plan, progress, keep, rows=rows)
     if out is not None:
-        _write(bundle, document, out)
+        _write(bundle, whole, out)
     if as_json:
-        print_json(document)
+        print_json(whole)
     else:
-        print(text(document))
-    if failed := run.failure(document):
+        print(text(whole))
+    if failed := run.failure(whole):
         raise failed
 
 
@@ -131,7 +141,7 @@ def _bundle(path: Path) -> reader.Bundle:
 
 
 def _write(bundle: reader.Bundle | None, document: Mapping[str, Any], out: Path) -> None:
-    write_json(out / "bench.json", document)
+    write_json(out / DOCUMENT, document)
     if bundle is None:
         (out / "bench.txt").write_text(text(document) + "\n", encoding="utf-8")
         return

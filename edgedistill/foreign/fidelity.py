@@ -67,7 +67,8 @@ class Judge:
         self.records[file.stem] = found
         worst = min(found, key=agreement)
         least, score = agreement(worst), min(one.score for one in found)
-        return search.Judged(score=score, agreement=least, rows=worst.inputs, problem=self._problem(found, least, worst))
+        problem = self._problem(found, least, worst)
+        return search.Judged(score=score, agreement=least, divergence=(1 - score) ** 2, rows=worst.inputs, problem=problem)
 
     def divergence(self, file: Path) -> float:
         """Σ (y − ŷ)² / Σ y² of the worst output on the first rows."""

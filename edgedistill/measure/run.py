@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,7 +12,6 @@ from typing import Any
 
 from edgedistill import devices
 from edgedistill.bundle.reader import Bundle, check_model
-from edgedistill.cache import digest_file
 from edgedistill.errors import DeviceError, EdgedistillError, IntegrityError, StageError
 from edgedistill.measure.modes import MODES, shaped
 from edgedistill.measure.subjects import Asked, of_bundle, of_file
@@ -30,6 +29,7 @@ FAILURES: Mapping[str, type[EdgedistillError]] = {
     "unmeasured": DeviceError,
 }
 ROWS = 256  # test rows that each device answers
+Keep = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,14 @@ class Plan:
     strict: bool = False
 
 
-def measure(bundle: Bundle, store: Path, plan: Plan, progress: Progress, *, rows: int = ROWS) -> dict[str, Any]:
+def forget(document: Mapping[str, Any]) -> None:
+    """Nobody asks for what was measured before the end."""
+
+
+def measure(bundle: Bundle, store: Path, plan: Plan, progress: Progress, keep: Keep = forget, *, rows: int = ROWS) -> dict[str, Any]:
     """One `edgedistill.bench/1` document on a bundle. What fails on one device is in its entry, and does not stop the others: see `failure`.
+
+    `keep` is given the document after every device with what was measured until then, for the case that no more follows.
 
     Raises IntegrityError when the bundle is not what was packed, ConfigError for an address or a shape that does not fit.
     """
@@ -59,12 +65,12 @@ def measure(bundle: Bundle, store: Path, plan: Plan, progress: Progress, *, rows
     if plan.shapes:
         subjects = [replace(one, job=shaped(one.job, plan.shapes)) for one in asked.subjects]
         asked = replace(asked, subjects=subjects, note=f"{asked.note}, in the shape {_shapes(plan.shapes)}")
-    return _document(asked, plan, progress) | {"bundle_sha256": digest_file(bundle.path / "manifest.json")}
+    return _measured(asked, plan, progress, keep)
 
 
-def measure_file(model: Path, plan: Plan, progress: Progress) -> dict[str, Any]:
+def measure_file(model: Path, plan: Plan, progress: Progress, keep: Keep = forget) -> dict[str, Any]:
     """The same on any ONNX file, with made-up inputs; the plan's shapes are the sizes of inputs that the graph leaves open."""
-    return _document(of_file(model, plan.shapes), plan, progress)
+    return _measured(of_file(model, plan.shapes), plan, progress, keep)
 
 
 def failure(document: Mapping[str, Any]) -> EdgedistillError | None:
@@ -73,8 +79,15 @@ def failure(document: Mapping[str, Any]) -> EdgedistillError | None:
     return FAILURES[bad["status"]](f"bench: {bad['device']}: {bad['status']}: {bad['detail']}", bad.get("hint", "")) if bad else None
 
 
-def _document(asked: Asked, plan: Plan, progress: Progress) -> dict[str, Any]:
-    visits = [one for address in dict.fromkeys(plan.addresses) for one in _visits(address, asked, plan, progress)]
+def _measured(asked: Asked, plan: Plan, progress: Progress, keep: Keep) -> dict[str, Any]:
+    visits: list[Visit] = []
+    for address in dict.fromkeys(plan.addresses):
+        visits += _visits(address, asked, plan, progress)
+        keep(_document(asked, plan, visits))
+    return _document(asked, plan, visits)
+
+
+def _document(asked: Asked, plan: Plan, visits: Sequence[Visit]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -14,6 +14,7 @@ from edgedistill import ragged, runtime
 from edgedistill.bundle import tensors
 from edgedistill.bundle.lineage import original_files, student_files, teacher_files
 from edgedistill.bundle.reader import Bundle, golden_examples
+from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, IntegrityError
 from edgedistill.progress import Progress
 
@@ -89,6 +90,7 @@ def of_bundle(bundle: Bundle, store: Path, count: int, progress: Progress) -> As
         "name": bundle.manifest["name"],
         "target": bundle.manifest["target"],
         "metric": bundle.manifest["metric"],
+        "bundle_sha256": digest_file(bundle.path / "manifest.json"),
     }
     subjects = _foreign(bundle, store, progress) if bundle.foreign else _lineage(bundle, store, progress)
     names = [one.name for one in subjects]

@@ -38,9 +38,9 @@ class Subject(Noun):
 class Candidate(Noun):
     """One quantisation scheme and how it came out against the fp32 model that it was made from.
 
-    `score` and `agreement` are of `rows` rows that did not calibrate; what was not measured is None. `cost` is its share of fp32's bytes times
-    its share of fp32's latency, and `latency` says where that latency is from: an `emulated` one is
-    a share of instructions, which are no time. `facts` is what its engine, and whoever counted, found out.
+    `score` and `agreement` are of `rows` rows that did not calibrate, and `divergence` too: the squared difference from fp32's answers as a share of
+    their variance. What was not measured is None. `cost` is its share of fp32's bytes times its share of fp32's latency, and `latency` says where
+    that latency is from: an `emulated` one is a share of instructions, which are no time. `facts` is what its engine, and whoever counted, found out.
     """
 
     scheme: str
@@ -50,6 +50,7 @@ class Candidate(Noun):
     bytes: int | None = None
     score: float | None = None
     agreement: float | None = None
+    divergence: float | None = None
     rows: int = 0
     latency: Literal["measured", "emulated", "unmeasured"] = "unmeasured"
     latency_ratio: float | None = None

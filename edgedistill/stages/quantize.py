@@ -21,7 +21,7 @@ from edgedistill.stages import _quality as quality
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
 
-VERSION = 5  # 4: engines, mixed precision, bytes × latency; 5: shapes of accelerators
+VERSION = 6  # 5: shapes of accelerators; 6: of equal costs the nearest to fp32
 TOOLS = ("onnx", "onnxruntime", "neural-compressor", "torchao")
 CALIBRATION_BATCH = 8
 JUDGED = 512  # texts that agreement is counted on: validation rows, then training and transfer texts that did not calibrate
@@ -137,19 +137,17 @@ class _Bench:
         outputs = self._outputs(file, first)
         count = len(outputs)
         if not all(np.isfinite(array).all() for rows in outputs for array in rows):
-            return search.Judged(score=0.0, agreement=0.0, rows=count, problem="some of its answers are no numbers")
+            return search.Judged(score=0.0, agreement=0.0, divergence=FARTHEST, rows=count, problem="some of its answers are no numbers")
         evidence, fp32 = self._evidence(outputs), self._evidence(self.fp32[:count])
         ours, theirs = ([np.atleast_2d(one) for one in self.task.decisions(found, self.rows[:count])] for found in (outputs, self.fp32[:count]))
         agreement = float(self.task.alike(ours, theirs).mean())
         problem = self._problem(agreement, evidence, fp32)
-        return search.Judged(score=self.task.total(evidence), agreement=agreement, rows=count, problem=problem)
+        off = _divergence(outputs, self.fp32)
+        return search.Judged(score=self.task.total(evidence), agreement=agreement, divergence=off, rows=count, problem=problem)
 
     def divergence(self, file: Path) -> float:
-        """Mean squared difference of answers from fp32's on the first rows, as a share of fp32's variance."""
-        ours = np.concatenate([array.ravel() for rows in self._outputs(file, search.FIRST) for array in rows])
-        fp32 = np.concatenate([array.ravel() for rows in self.fp32[: search.FIRST] for array in rows])
-        found = float(((ours - fp32) ** 2).mean() / max(float(fp32.var()), quality.TINY))
-        return min(found, FARTHEST) if np.isfinite(found) else FARTHEST
+        """How far a file's answers are from fp32's on the first rows."""
+        return _divergence(self._outputs(file, search.FIRST), self.fp32)
 
     def feeds(self, rows: Sequence[Any]) -> dict[str, NDArray[Any]]:
         """The graph's inputs for rows in one batch."""
@@ -179,6 +177,17 @@ class _Bench:
             ours, theirs = self.task.total(evidence), self.task.total(fp32)
             return f"its validation score {ours:.4f} is worse than fp32's {theirs:.4f} by more than {drop} and chance"
         return ""
+
+
+def _divergence(ours: Sequence[Any], fp32: Sequence[Any]) -> float:
+    """Mean squared difference of answers from fp32's to the same rows, as a share of fp32's variance; at most `FARTHEST`."""
+    pairs = [pair for rows in zip(ours, fp32, strict=False) for pair in zip(*rows, strict=True)]  # ours may be of the first rows only
+    noise = sum(float(np.square(our - their, dtype=np.float64).sum()) for our, their in pairs)
+    count = sum(their.size for _, their in pairs)
+    mean = sum(float(their.sum(dtype=np.float64)) for _, their in pairs) / count
+    spread = sum(float(np.square(their - mean, dtype=np.float64).sum()) for _, their in pairs)
+    found = noise / max(spread, quality.TINY * count)
+    return min(found, FARTHEST) if np.isfinite(found) else FARTHEST
 
 
 def _uncalibrated(task: Any, prepared: Path) -> list[dict[str, Any]]:
