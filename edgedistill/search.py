@@ -28,7 +28,8 @@ from edgedistill.wording import megabytes
 MADE = ".made.json"  # beside a candidate that is whole
 FIRST = 64  # rows after which a hopeless candidate is left
 CHANCE_Z = 2.33  # one-sided 99 %: of a hundred sound candidates one is left too early
-ALIKE = 1.05  # costs within a twentieth are the same: clocks are no better, and what is nearer to fp32 is worth more
+ALIKE = 1.10  # costs within a tenth are the same: a busy machine's clock is no better
+NEAR = 2.0  # and so are divergences within 3 dB
 PASSES = 7  # of each candidate over the timed inputs, in turns; the first warms up
 DRAWS = 2000  # of the bootstrap
 COSTLY = ("int8-pt2e", "-mixed")  # tried after the rest
@@ -116,15 +117,16 @@ def find(
 def choose(candidates: Sequence[Candidate], hint: str = "") -> list[Candidate]:
     """The candidates with their places, from their figures and their order alone.
 
-    Where latency is known, or instructions stand for it, the smallest product of bytes and latency wins, and among equals the one whose answers are
-    the nearest to fp32's; where it is not, the first that holds. Raises StageError when none does.
+    Where latency is known, or instructions stand for it, the smallest product of bytes and latency wins; among equals, those whose answers are
+    nearest to fp32's, and among these the one that the profile names first, so that the choice is the same tomorrow. Where latency is not known, the
+    first that holds. Raises StageError when none does.
     """
     able = [one for one in candidates if one.status in ("chosen", "lost")]
     if not able:
         reasons = "; ".join(f"{one.scheme}: {one.reason}" for one in candidates)
         raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=_way_out(candidates) or hint)
     equals = _cheapest(able)
-    best = min(equals, key=_divergence) if equals else able[0]
+    best = next((one for one in equals if _is_near(one, equals)), able[0])
     return [_placed(one, best, equals) if one in able else one for one in candidates]
 
 
@@ -132,6 +134,10 @@ def _cheapest(able: Sequence[Candidate]) -> list[Candidate]:
     """Those that cost the least, and as good as the least; none where no cost is known."""
     costs = {one.scheme: one.cost for one in able if one.cost is not None}
     return [one for one in able if one.scheme in costs and costs[one.scheme] <= ALIKE * min(costs.values())]
+
+
+def _is_near(one: Candidate, equals: Sequence[Candidate]) -> bool:
+    return _divergence(one) <= NEAR * min(map(_divergence, equals))
 
 
 def _divergence(one: Candidate) -> float:
@@ -156,13 +162,13 @@ def _won(one: Candidate, equals: Sequence[Candidate]) -> str:
         return "chosen: the first in the profile's order that holds; latency on this device is unmeasured"
     if not equals:
         return f"chosen: the least bytes × {_speed(one)}, {one.cost:.3f} of fp32's"
-    others, second = " and ".join(f"{other.scheme}'s" for other in equals), min(equals, key=_divergence)
-    return f"chosen: bytes × {_speed(one)}, {one.cost:.3f} of fp32's, is the same within {ALIKE - 1:.0%} as {others}, and {_nearer(one, second)}"
+    others, nearest = " and ".join(f"{other.scheme}'s" for other in equals), min(equals, key=_divergence)
+    return f"chosen: bytes × {_speed(one)}, {one.cost:.3f} of fp32's, is the same within {ALIKE - 1:.0%} as {others}, and {_nearer(one, nearest)}"
 
 
 def _nearer(one: Candidate, other: Candidate) -> str:
     """What decides between two of the same cost."""
-    if _divergence(one) == _divergence(other):
+    if _is_near(other, [one, other]):
         return f"the profile names {one.scheme} first"
     return f"the answers of {one.scheme} are nearer to fp32's ({_divergence(one):.2%} of their variance; {other.scheme} {_divergence(other):.2%})"
 
@@ -275,12 +281,10 @@ def _timed(candidates: Sequence[Candidate], clock: Clock, fp32: Path, scratch: P
 
 
 def _latency(one: Candidate, pace: Pace, base: Pace, size: int) -> Candidate:
-    samples, fp32 = pace.samples, base.samples
-    ratio = float(np.median(samples) / np.median(fp32))
-    random = np.random.default_rng(0)
-    draws = random.integers(0, samples.shape[1], (DRAWS, samples.shape[1]))  # inputs, paired
-    ratios = np.median(samples[:, draws], axis=(0, 2)) / np.median(fp32[:, draws], axis=(0, 2))
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    ours, theirs = np.median(pace.samples, axis=0), np.median(base.samples, axis=0)  # of each input over the passes
+    ratio = float(ours.sum() / theirs.sum())
+    draws = np.random.default_rng(0).integers(0, len(ours), (DRAWS, len(ours)))  # inputs, paired
+    low, high = np.quantile(ours[draws].sum(1) / theirs[draws].sum(1), [0.025, 0.975])
     cost = (one.bytes or 0) / size * ratio
     return replace(
         one,

@@ -48,22 +48,23 @@ def test_planted_losers_lose_each_with_its_reason() -> None:
 
 
 def test_nearest_to_fp32_wins_when_costs_are_alike() -> None:
-    """Costs 0.1, 0.1025 and 0.1075: the third is a fifteenth above the least, and its nearness buys nothing."""
+    """Costs 0.1, 0.1025 and 0.1125: the third is an eighth above the least, and its nearness buys nothing."""
     rows = [candidate("cheap", 100, 0.40, divergence=0.0027), candidate("near", 100, 0.41, divergence=0.0011)]
-    winner, reasons = chosen([*rows, candidate("dear", 100, 0.43, divergence=0.0001)])
+    winner, reasons = chosen([*rows, candidate("dear", 100, 0.45, divergence=0.0001)])
     assert winner == "near"
     nearer = "the answers of near are nearer to fp32's (0.11% of their variance; cheap 0.27%)"
-    assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 5% as cheap's, and {nearer}"
-    assert reasons["cheap"] == f"lost: 1 × the bytes of near at 0.976 × its latency: the same within 5%, and {nearer}"
-    assert reasons["dear"] == "lost: 1 × the bytes of near at 1.05 × its latency"
+    assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 10% as cheap's, and {nearer}"
+    assert reasons["cheap"] == f"lost: 1 × the bytes of near at 0.976 × its latency: the same within 10%, and {nearer}"
+    assert reasons["dear"] == "lost: 1 × the bytes of near at 1.1 × its latency"
 
 
-@pytest.mark.parametrize("divergence", [None, 0.002])
-def test_profiles_order_decides_when_costs_and_answers_are_alike(divergence: float | None) -> None:
-    winner, reasons = chosen([candidate("first", 100, 0.41, divergence=divergence), candidate("second", 100, 0.40, divergence=divergence)])
+@pytest.mark.parametrize(("first", "second"), [(None, None), (0.002, 0.002), (0.002, 0.0011)])
+def test_profiles_order_decides_when_costs_and_answers_are_alike(first: float | None, second: float | None) -> None:
+    """0.002 and 0.0011 are 2.6 dB apart: nobody would notice."""
+    winner, reasons = chosen([candidate("first", 100, 0.41, divergence=first), candidate("second", 100, 0.40, divergence=second)])
     assert winner == "first"
-    assert reasons["first"].endswith("is the same within 5% as second's, and the profile names first first")
-    assert reasons["second"] == "lost: 1 × the bytes of first at 0.976 × its latency: the same within 5%, and the profile names first first"
+    assert reasons["first"].endswith("is the same within 10% as second's, and the profile names first first")
+    assert reasons["second"] == "lost: 1 × the bytes of first at 0.976 × its latency: the same within 10%, and the profile names first first"
 
 
 def test_profiles_order_decides_when_the_machine_is_another() -> None:
@@ -154,7 +155,7 @@ def test_file_beyond_the_budget_is_not_judged(tmp_path: Path) -> None:
         asked(tmp_path, None, ["int8-dynamic"], [], Limits(agreement=0.97, bytes=50))
 
 
-def test_latency_is_the_ratio_of_medians(tmp_path: Path) -> None:
+def test_costs_are_shares_of_bytes_times_shares_of_latency(tmp_path: Path) -> None:
     """fp32 in 4 s, both candidates' 100 of 400 bytes; 2 s and 1 s: costs 1/8 and 1/16."""
     times = {"fused": 4.0, "int8-dynamic": 2.0, "int8-static-s8s8": 1.0}
     clock = lambda files: [search.Pace(samples=np.full((3, 8), times[file.stem])) for file in files]  # noqa: E731
@@ -162,6 +163,14 @@ def test_latency_is_the_ratio_of_medians(tmp_path: Path) -> None:
     assert found["int8-static-s8s8"].chosen
     assert (found["int8-dynamic"].latency_ratio, found["int8-dynamic"].latency_interval, found["int8-dynamic"].cost) == (0.5, (0.5, 0.5), 0.125)
     assert (found["int8-dynamic"].latency, found["int8-dynamic"].facts) == ("measured", {})
+
+
+def test_latency_is_of_all_inputs_and_of_each_the_median_pass(tmp_path: Path) -> None:
+    """fp32 takes 1 and 5 s, a pass that was held up left out: 6 s. The candidate takes 1 and 2: 3 ÷ 6, where medians over everything say 1.5 ÷ 4."""
+    times = {"fused": [[1.0, 5.0], [1.0, 5.0], [3.0, 5.0]], "int8-dynamic": [[1.0, 2.0], [1.0, 2.0], [1.0, 9.0]]}
+    clock = lambda files: [search.Pace(samples=np.array(times[file.stem])) for file in files]  # noqa: E731
+    found = asked(tmp_path, right, ["int8-dynamic"], [], clock=clock)["int8-dynamic"]
+    assert (found.latency_ratio, found.latency_interval, found.cost) == (0.5, (0.4, 1.0), 0.125)
 
 
 def test_facts_of_a_count_go_to_its_candidate_and_the_order_decides_when_there_is_none(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """How far measured figures can be trusted: intervals over few processes, and what noise, heat and leaks make of a figure.
 
 Everything is on logarithms: noise on a time is a factor. A figure stands where its interval is within a twentieth either side, for costs
-within a twentieth are the same to the search; a weaker one is reported with its interval and its status, it is no error.
+within a tenth are the same to the search; a weaker one is reported with its interval and its status, it is no error.
 """
 
 from __future__ import annotations
