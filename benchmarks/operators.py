@@ -123,13 +123,14 @@ def products(model: Path, feed: Feed, folder: Path) -> tuple[dict[Shape, int], i
     weights = {entry.name: tuple(entry.dims) for entry in graph.graph.initializer}
     turned = {node.name for node in graph.graph.node if any(one.name == "transB" and one.i for one in node.attribute)}
     found = [node for node in graph.graph.node if node.op_type in PRODUCTS and len(weights.get(node.input[1], ())) == 2]
-    graph.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.input[0] for node in found))
+    heads = [node for node in graph.graph.node if node.op_type == "MultiHeadAttention"]
+    graph.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.input[0] for node in [*found, *heads]))
     file = folder / "inputs.onnx"
     onnx.save(graph, str(file))
     session = runtime.open_session(file, threads=1)
     values = dict(zip((entry.name for entry in session.get_outputs()), session.run(None, dict(feed)), strict=True))
     shapes: Counter[Shape] = Counter()
-    attended = 0
+    attended = sum(2 * values[node.input[0]].size * values[node.input[0]].shape[1] for node in heads)  # queries [1, m, width]: m² · width, twice
     for node in found:
         k, n = weights[node.input[1]][:: -1 if node.name in turned else 1]
         m = values[node.input[0]].size // k
