@@ -170,7 +170,7 @@ def _nearer(one: Candidate, other: Candidate) -> str:
     """What decides between two of the same cost."""
     if _is_near(other, [one, other]):
         return f"the profile names {one.scheme} first"
-    return f"the answers of {one.scheme} are nearer to fp32's ({_divergence(one):.2%} of their variance; {other.scheme} {_divergence(other):.2%})"
+    return f"the answers of {one.scheme} are nearer to fp32's (off by {_divergence(one):.2%} of their variance, not {_divergence(other):.2%})"
 
 
 def _speed(one: Candidate) -> str:

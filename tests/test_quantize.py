@@ -52,7 +52,7 @@ def test_nearest_to_fp32_wins_when_costs_are_alike() -> None:
     rows = [candidate("cheap", 100, 0.40, divergence=0.0027), candidate("near", 100, 0.41, divergence=0.0011)]
     winner, reasons = chosen([*rows, candidate("dear", 100, 0.45, divergence=0.0001)])
     assert winner == "near"
-    nearer = "the answers of near are nearer to fp32's (0.11% of their variance; cheap 0.27%)"
+    nearer = "the answers of near are nearer to fp32's (off by 0.11% of their variance, not 0.27%)"
     assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 10% as cheap's, and {nearer}"
     assert reasons["cheap"] == f"lost: 1 × the bytes of near at 0.976 × its latency: the same within 10%, and {nearer}"
     assert reasons["dear"] == "lost: 1 × the bytes of near at 1.1 × its latency"
