@@ -127,6 +127,8 @@ def choose(candidates: Sequence[Candidate], hint: str = "") -> list[Candidate]:
         raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=_way_out(candidates) or hint)
     equals = _cheapest(able)
     best = next((one for one in equals if _is_near(one, equals)), able[0])
+    if len(candidates) == 1:
+        return [replace(best, status="chosen", reason="chosen: nothing else was to be tried")]
     return [_placed(one, best, equals) if one in able else one for one in candidates]
 
 
@@ -147,7 +149,7 @@ def _divergence(one: Candidate) -> float:
 def _way_out(candidates: Sequence[Candidate]) -> str:
     """What helps where the size alone is in the way."""
     if any(one.scheme == "fp32" and one.bytes is not None for one in candidates):  # which is right: only its size can be in the way
-        return 'make the student smaller, or allow more in a profile of your own: extends = "…" and budget.model_mb'
+        return 'a smaller model, or a profile of your own that allows more: extends = "…" and budget.model_mb'
     return ""
 
 
@@ -170,7 +172,7 @@ def _nearer(one: Candidate, other: Candidate) -> str:
     """What decides between two of the same cost."""
     if _is_near(other, [one, other]):
         return f"the profile names {one.scheme} first"
-    return f"the answers of {one.scheme} are nearer to fp32's (off by {_divergence(one):.2%} of their variance, not {_divergence(other):.2%})"
+    return f"the answers of {one.scheme} are nearer to fp32's (off by {_divergence(one):.2g} of their variance, not {_divergence(other):.2g})"
 
 
 def _speed(one: Candidate) -> str:
@@ -321,6 +323,6 @@ def _short(engine: Any) -> str:
 
 
 def _said(error: Exception) -> str:
-    """The first line of an error, with its kind where it is none of ours."""
+    """The first line of an error, with its kind where the line alone may say nothing: an engine's ValueError is a sentence."""
     line = (str(error).strip().splitlines() or [""])[0][:300]
-    return line if isinstance(error, EdgedistillError) else f"{type(error).__name__}: {line}"
+    return line if isinstance(error, EdgedistillError | ValueError) else f"{type(error).__name__}: {line}"

@@ -55,6 +55,18 @@ def test_document_says_what_was_made_when_rows_are_given(done: dict[str, Any], p
     assert "SYNTHETIC" not in done["stderr"]
 
 
+@pytest.mark.parametrize("bad", [0, 7])
+def test_row_is_named_when_the_model_does_not_take_it(bad: int, place: Path, tmp_path: Path) -> None:
+    """A table of 50 has no row 5000: ONNX Runtime says so at the row that asks for it, wherever in the file that is."""
+    model = save(classifier(), tmp_path / "classifier.onnx")
+    ids = np.arange(16 * 12).reshape(16, 12) % VOCABULARY
+    ids[bad, 3] = 5000
+    np.savez(tmp_path / "rows.npz", ids=ids, mask=np.ones_like(ids))
+    refused = run_cli("quantize", str(model), "--target", "linux-x64", "--calibration", "rows.npz", "--out", "out", cwd=tmp_path, check=2)
+    assert f"rows.npz: sample {bad} (from 0): the model does not run on it" in refused.stderr
+    assert "ids within its tables" in refused.stderr
+
+
 def test_bundle_holds_these_files_when_packed(done: dict[str, Any]) -> None:
     wanted = ["README.md", "SHA256SUMS", "golden.json", "golden.npz", "history.json", "manifest.json", "model.onnx"]
     assert sorted(file.name for file in Path(done["bundle"]).iterdir()) == wanted
@@ -92,7 +104,8 @@ def test_exit_is_2_when_a_task_is_asked_of_tensors(done: dict[str, Any], place: 
 def test_verify_exits_6_when_a_golden_answer_was_changed(done: dict[str, Any], tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(done["bundle"], tmp_path / "bundle"))
     (bundle / "golden.npz").write_bytes((bundle / "golden.npz").read_bytes()[:-1] + b"x")
-    assert "golden.npz" in run_cli("verify", str(bundle), cwd=tmp_path, check=6).stderr
+    for command in ("verify", "report"):
+        assert "golden.npz" in run_cli(command, str(bundle), cwd=tmp_path, check=6).stderr
 
 
 def test_receipt_holds_every_scheme_with_its_fidelity_when_packed(done: dict[str, Any]) -> None:
@@ -115,6 +128,7 @@ def test_synthetic_is_said_everywhere_when_no_rows_are_given(place: Path, tmp_pa
         (bundle / "README.md").read_text(encoding="utf-8"),
         manifest(bundle)["calibration"]["sentence"],
         str(history["calibration"]),
+        run_cli("report", str(bundle), "--format", "md", cwd=tmp_path).stdout.splitlines()[0],
     )
     assert all("SYNTHETIC" in text for text in told)
     assert {one["latency"] for one in history["candidates"]} == {"unmeasured"}

@@ -9,7 +9,7 @@ import pytest
 
 from edgedistill.errors import DataError
 from edgedistill.foreign.inputs import Input
-from edgedistill.foreign.samples import read
+from edgedistill.foreign.samples import gather, read
 
 IDS = Input(name="ids", dtype="int64", shape=(None, 3), sizes=(1, 3), kind="id", high=9, why="")
 MASK = Input(name="mask", dtype="int64", shape=(None, 3), sizes=(1, 3), kind="mask", high=2, why="")
@@ -84,7 +84,9 @@ def test_every_line_is_named_when_several_are_broken(tmp_path: Path) -> None:
 def test_ten_lines_are_named_when_all_are_broken(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("no json\n" * 40, encoding="utf-8")
-    assert [fault.split(" ")[1] for fault in faults(file, IDS)] == [str(number) for number in range(1, 11)]
+    found = faults(file, IDS)
+    assert [fault.split(" ")[1] for fault in found[:10]] == [str(number) for number in range(1, 11)]
+    assert found[10:] == ["and 30 more"]
 
 
 def test_sample_is_named_when_it_holds_nan(tmp_path: Path) -> None:
@@ -93,3 +95,23 @@ def test_sample_is_named_when_it_holds_nan(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", values)
     one = Input(name="x", dtype="float32", shape=(None, 2), sizes=(1, 2), kind="normal", high=0, why="")
     assert faults(tmp_path / "rows.npy", one) == ["sample 1 'x' holds NaN or infinity"]
+
+
+def test_repeats_are_counted_when_they_leave_too_few_rows(tmp_path: Path) -> None:
+    """Rows 0, 1, 4 are the first of their kind; one of three calibrates, two judge, and four are made up."""
+    file = tmp_path / "rows.npz"
+    np.savez(file, ids=np.array([[1, 2, 3], [4, 5, 6], [1, 2, 3], [4, 5, 6], [7, 8, 9]]))
+    found = gather([IDS], file, 6)
+    rows = [found.feed(row)["ids"].tolist()[0] for row in [*found.calibration, *found.judging][:3]]
+    assert [{0: [1, 2, 3], 1: [4, 5, 6], 4: [7, 8, 9]}[place] for place in found.places] == rows
+    few = "because the file has 5 rows, 2 of them repeats"
+    assert found.facts["sentence"] == f"calibrated on 1 row of the file, judged on 2 others, and on 4 SYNTHETIC ones, {few}"
+
+
+def test_ten_faults_are_told_and_the_rest_counted_when_every_row_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "rows.npz"
+    np.savez(file, ids=np.zeros((600, 4), np.int64))
+    found = faults(file, IDS)
+    assert len(found) == 11
+    assert found[0] == "sample 0 'ids' has the shape [1, 4], the graph takes [None, 3]"
+    assert found[-1] == "and 590 more"

@@ -112,7 +112,13 @@ def test_shipped_profile_is_the_base_when_its_name_is_given(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("extends", "words"),
-    [("mine", "cannot extend itself"), ("mine.toml", "cannot extend itself"), ("linux-x46", "unknown target 'linux-x46'"), ("other", "one level")],
+    [
+        ("mine", "cannot extend itself"),
+        ("mine.toml", "cannot extend itself"),
+        ("linux-x46", "unknown target 'linux-x46'"),
+        ("other", "a cycle: 'other' extends this profile"),
+        ("linux-x64-vnni", "itself extends 'linux-x64'; one level"),
+    ],
 )
 def test_base_is_a_fault_when_it_cannot_be_one(tmp_path: Path, extends: str, words: str) -> None:
     written(tmp_path, 'extends = "mine"' + WHOLE, "other")  # with mine, a cycle
@@ -149,7 +155,6 @@ def test_fault_names_the_base_when_it_is_in_there(tmp_path: Path) -> None:
         ('scheme = "int8-dynamic"', 'scheme = "int8-dynamik"', "quantization.allowed.0.scheme", "unknown scheme 'int8-dynamik'"),
         ('scheme = "int8-dynamic"', 'scheme = "int8-qoperator-s8s8"', "quantization.allowed.0.scheme", "can only forbid"),
         ('scheme = "fp16"', 'scheme = "fp61"', "quantization.forbidden.0.scheme", "unknown scheme 'fp61'"),
-        ('scheme = "fp16"', 'scheme = "fp32"', "quantization.forbidden.0.scheme", "both allowed and forbidden"),
         ('scheme = "int8-dynamic"', 'scheme = "fp32"', "quantization.allowed.1.scheme", "listed twice"),
         ("threads = { value = 1,", "threads = { value = 0,", "runtime.threads.value", "at least 1"),
         ("threads = { value = 1,", "threads = { value = true,", "runtime.threads.value", "number"),
@@ -167,6 +172,14 @@ def test_profile_is_a_fault_with_its_place_when_something_is_wrong(tmp_path: Pat
     found = faults_of(written(tmp_path, changed(before, after)))
     assert list(found) == [f"mine: {place}"]
     assert words in found[f"mine: {place}"][0]
+
+
+def test_both_places_are_named_when_a_scheme_is_allowed_and_forbidden(tmp_path: Path) -> None:
+    """One of them may be of the profile that is extended: the reader has to see his own."""
+    found = faults_of(written(tmp_path, changed('scheme = "fp16"', 'scheme = "fp32"')))
+    assert set(found) == {"mine: quantization.allowed.1.scheme", "mine: quantization.forbidden.0.scheme"}
+    assert "both allowed and forbidden" in found["mine: quantization.forbidden.0.scheme"][0]
+    assert "replaces an extended one" in found["mine: quantization.allowed.1.scheme"][1]
 
 
 CHECK = 'check = { emulate = { value = ["haswell"], source = "https://s.example" }, rows = { value = 8, source = "https://s.example" } }\n'

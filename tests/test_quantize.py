@@ -52,7 +52,7 @@ def test_nearest_to_fp32_wins_when_costs_are_alike() -> None:
     rows = [candidate("cheap", 100, 0.40, divergence=0.0027), candidate("near", 100, 0.41, divergence=0.0011)]
     winner, reasons = chosen([*rows, candidate("dear", 100, 0.45, divergence=0.0001)])
     assert winner == "near"
-    nearer = "the answers of near are nearer to fp32's (off by 0.11% of their variance, not 0.27%)"
+    nearer = "the answers of near are nearer to fp32's (off by 0.0011 of their variance, not 0.0027)"
     assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 10% as cheap's, and {nearer}"
     assert reasons["cheap"] == f"lost: 1 × the bytes of near at 0.976 × its latency: the same within 10%, and {nearer}"
     assert reasons["dear"] == "lost: 1 × the bytes of near at 1.1 × its latency"
@@ -72,6 +72,10 @@ def test_profiles_order_decides_when_the_machine_is_another() -> None:
     assert winner == "first"
     assert "latency on this device is unmeasured" in reasons["first"]
     assert reasons["smaller"] == "lost: the profile puts first first; 0.952 × the bytes of first, latency unmeasured"
+
+
+def test_the_only_candidate_is_not_said_to_have_won() -> None:
+    assert chosen([candidate("alone", 100, 0.41)]) == ("alone", {"alone": "chosen: nothing else was to be tried"})
 
 
 def test_choice_comes_out_again_when_a_receipt_is_asked() -> None:

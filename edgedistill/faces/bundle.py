@@ -78,7 +78,9 @@ def report(result: Path, form: str, out: Path | None) -> None:
             raise ConfigError(
                 f"{result} was taken of {bundle}, which is no longer there", hint="edgedistill report BUNDLE renders a bundle by itself"
             )
-    text = _render(_open(bundle), document, form)
+    opened = _open(bundle)
+    reader.check_model(opened)  # what a report says is of the files that were packed
+    text = _render(opened, document, form)
     if out is None:
         print(text)
     else:

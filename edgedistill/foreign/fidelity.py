@@ -81,16 +81,16 @@ class Judge:
         for fp32, ours in self.pairs(session, first):
             for output, found in zip(rows, map(_figures, fp32, ours), strict=True):
                 output.append(found)
-        places = [_has_places(array) for array in self._answer(0)]
+        places = [_has_places(array) for array in self.answer(0)]
         return [_fidelity(name, np.array(output), found) for name, output, found in zip(self.names, rows, places, strict=True)]
 
     def pairs(self, session: Any, first: int | None) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
         """What the original says of each judging row, and what another session says."""
         for at, row in enumerate(self.samples.judging[:first]):
             ours = session.run(self.names, dict(self.samples.feed(row)))
-            yield self._answer(at), ours
+            yield self.answer(at), ours
 
-    def _answer(self, at: int) -> list[NDArray[Any]]:
+    def answer(self, at: int) -> list[NDArray[Any]]:
         """What the original says of a judging row. Raises ConfigError when that is no number."""
         if at in self.kept:
             return self.kept[at]

@@ -218,7 +218,10 @@ def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[I
         except Exception as error:  # onnxruntime's own classes share no public base
             failure = failure or error
             continue
-        return [_sized(one, feeds) for one in inputs], seconds
+        return [_sized(one, feeds, job["calibration"]) for one in inputs], seconds
+    if job["calibration"]:
+        what = f"--calibration {job['calibration']}: sample 0 (from 0): the model does not run on it: {first_line(failure or ValueError())}"
+        raise ConfigError(what, hint="every row must be one that the model takes: ids within its tables, no more places than it knows")
     what = f"{job['model']} loads, but does not run on inputs of its own description: {first_line(failure or ValueError())}"
     raise ConfigError(what, hint="say the sizes of open dimensions with --shape NAME=1,3,224,224, or give real inputs with --calibration FILE")
 
@@ -227,8 +230,8 @@ def _feeds(inputs: Sequence[Input], job: Mapping[str, Any]) -> Feeds:
     return samples.read(Path(job["calibration"]), inputs)[0] if job["calibration"] else draw(inputs, 0)
 
 
-def _sized(one: Input, feeds: Feeds) -> Input:
-    return replace(one, sizes=tuple(feeds[one.name].shape))
+def _sized(one: Input, feeds: Feeds, file: str) -> Input:
+    return replace(one, sizes=tuple(feeds[one.name].shape), why=f"from {Path(file).name}" if file else one.why)
 
 
 def _timed(session: Any, feeds: Feeds) -> float:

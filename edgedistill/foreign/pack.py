@@ -125,7 +125,7 @@ def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapp
         "retention_interval": worst["interval"],
         "agreement": {"original": 1.0, "bundle": chosen["agreement"]},
         "verdicts": _verdicts(target, chosen, found),
-        "bytes": {"original": found["fp32_bytes"], "bundle": found["bytes"]},
+        "bytes": {"original": facts["bytes"], "bundle": found["bytes"]},
         "lineage": {"original": lineage},
         "profile": plain(target),
     }

@@ -71,6 +71,8 @@ def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
         progress.warn("no --calibration file: inputs are SYNTHETIC, and so is every number below; give real ones before you ship this")
     searched = Store(asked.store).fill(_step(asked, wanted, facts), lambda folder: _fill(asked, wanted, facts, folder, tell))
     found = searched.facts
+    if found["samples"]["judged_synthetic"] and asked.calibration is not None:
+        progress.warn(f"{found['samples']['sentence']}: what is said of those says little about real ones; give more real rows before you ship this")
     with pack.workplace(asked.out) as place:
         pack.write(asked.target, asked.model, facts, searched, place, asked.out)
     progress.end(f"{found['scheme']} in {asked.out}")

@@ -32,11 +32,12 @@ CASTS = {("i", "u"), ("u", "i"), ("i", "f"), ("u", "f"), ("i", "b"), ("u", "b"),
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Rows by role; an int is the number of a synthetic one. `sentence` says where they are from."""
+    """Rows by role; an int is the number of a synthetic one. `places` are those of the file's rows in it: calibration's, then judging's."""
 
     inputs: tuple[Input, ...]
     calibration: tuple[Feeds | int, ...]
     judging: tuple[Feeds | int, ...]
+    places: tuple[int, ...]
     facts: Mapping[str, Any]
 
     def feed(self, row: Feeds | int) -> Feeds:
@@ -46,7 +47,9 @@ class Samples:
 
 def gather(inputs: Sequence[Input], file: Path | None, count: int) -> Samples:
     """`count` judging rows and up to `CALIBRATION` others."""
-    rows = [] if file is None else _different(read(file, inputs))
+    found = [] if file is None else read(file, inputs)
+    kept = _different(found)
+    rows = [found[at] for at in kept]
     if rows:
         inputs = [replace(one, sizes=rows[0][one.name].shape) for one in inputs]
     order = np.random.default_rng(0).permutation(len(rows))
@@ -60,24 +63,28 @@ def gather(inputs: Sequence[Input], file: Path | None, count: int) -> Samples:
         "calibration_rows": len(calibration),
         "judged_from_file": real,
         "judged_synthetic": count - real,
-        "sentence": _sentence(len(rows), len(calibration), real, count),
+        "sentence": _sentence(len(found), len(rows), len(calibration), real, count),
     }
-    return Samples(inputs=tuple(inputs), calibration=tuple(calibration), judging=tuple(judging), facts=facts)
+    places = tuple(kept[at] for at in order[: apart + count])
+    return Samples(inputs=tuple(inputs), calibration=tuple(calibration), judging=tuple(judging), places=places, facts=facts)
 
 
-def _sentence(rows: int, calibration: int, real: int, count: int) -> str:
+def _sentence(found: int, rows: int, calibration: int, real: int, count: int) -> str:
     if not rows:
         return (
             f"SYNTHETIC: calibrated on {calibration} and judged on {count} made-up inputs, because no --calibration file was given; "
             "they say little about real ones"
         )
-    topped = f", and on {count - real} SYNTHETIC ones, because the file has too few" if real < count else ""
-    return f"calibrated on {calibration} rows of the file, judged on {real} others{topped}"
+    few = f"the file has {found} row{'s' * (found != 1)}" + (f", {found - rows} of them repeats" if found > rows else "")
+    topped = f", and on {count - real} SYNTHETIC ones, because {few}" if real < count else ""
+    return f"calibrated on {calibration} row{'s' * (calibration != 1)} of the file, judged on {real} other{'s' * (real != 1)}{topped}"
 
 
-def _different(rows: Sequence[Feeds]) -> list[Feeds]:
-    """Each row once: the same one must not calibrate and judge."""
-    found = {sha256(b"".join(row[name].tobytes() for name in sorted(row))).digest(): row for row in rows}
+def _different(rows: Sequence[Feeds]) -> list[int]:
+    """Where each row is for the first time: the same one must not calibrate and judge."""
+    found: dict[bytes, int] = {}
+    for at, row in enumerate(rows):
+        found.setdefault(sha256(b"".join(row[name].tobytes() for name in sorted(row))).digest(), at)
     return list(found.values())
 
 
@@ -179,7 +186,7 @@ def _array(name: str, value: Any) -> NDArray[Any]:
 
 
 def _each(makers: Iterable[tuple[str, Callable[[], Feeds]]]) -> list[Feeds]:
-    """The rows that are made. Raises DataError with the places of up to ten that cannot be."""
+    """The rows that are made. Raises DataError with the places of ten that cannot be, and how many more there are."""
     rows: list[Feeds] = []
     faults: list[Fault] = []
     for where, make in makers:
@@ -189,10 +196,9 @@ def _each(makers: Iterable[tuple[str, Callable[[], Feeds]]]) -> list[Feeds]:
             faults += [replace(fault, where=f"{where}: {fault.where}") for fault in error.faults]
         except (ValueError, RecursionError) as error:  # the second: brackets nested a thousand deep
             faults.append(Fault(where, str(error)))
-        if len(faults) >= MOST:
-            break
     if faults:
-        raise DataError(faults[:MOST])
+        more = [Fault("", f"and {len(faults) - MOST} more")] if len(faults) > MOST else []
+        raise DataError(faults[:MOST] + more)
     return rows
 
 

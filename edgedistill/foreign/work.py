@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, search
+from edgedistill.errors import ConfigError, EdgedistillError
 from edgedistill.foreign import prepare
+from edgedistill.foreign.child import first_line
 from edgedistill.foreign.fidelity import Fidelity, Judge
 from edgedistill.foreign.inputs import Input
 from edgedistill.foreign.look import external_files, parsed
@@ -35,6 +37,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     external_files(parsed(Path(job["model"])), Path(job["model"]))  # again: this is another process, and the file may be another
     samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
     judge = Judge(Path(job["model"]), samples, job["agreement"], job["threads"])
+    _runs_on_all(judge, samples, job["calibration"])
     progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
     ready = prepare.prepare(Path(job["model"]), folder, job["opset_max"], job["ir_max"], _sameness(judge, job["fp32_max_abs"]))
     if job["one_shape"]:
@@ -61,6 +64,22 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "beside": [one.name for one in graphs.beside(found.file)],
         "agreement_limit": job["agreement"],
     }
+
+
+def _runs_on_all(judge: Judge, samples: Samples, file: str) -> None:
+    """Raises ConfigError with the first row of the user's file that the original does not take: an id beyond its table, say."""
+    for number, place in enumerate(samples.places):
+        at = number - len(samples.calibration)
+        try:
+            if at < 0:
+                judge.session.run(None, dict(samples.feed(samples.calibration[number])))
+            else:
+                judge.answer(at)
+        except EdgedistillError:
+            raise
+        except Exception as error:  # onnxruntime's own classes share no public base
+            hint = "every row must be one that the model takes: ids within its tables, no more places than it knows"
+            raise ConfigError(f"--calibration {file}: sample {place} (from 0): the model does not run on it: {first_line(error)}", hint) from error
 
 
 def _input(document: Mapping[str, Any]) -> Input:
@@ -126,7 +145,9 @@ def _off(fp32: NDArray[Any], ours: NDArray[Any]) -> float:
 
 
 def _with_fidelity(one: Candidate, records: Mapping[str, list[Fidelity]]) -> Candidate:
-    return replace(one, facts={**one.facts, "fidelity": [asdict(found) for found in records[one.scheme]]}) if one.scheme in records else one
+    if one.bytes is None or one.scheme not in records:
+        return one  # what a search for mixed precision tried on its way is no figure of a file that was not made
+    return replace(one, facts={**one.facts, "fidelity": [asdict(found) for found in records[one.scheme]]})
 
 
 def _deaf(found: Sequence[Fidelity]) -> list[str]:

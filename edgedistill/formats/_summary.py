@@ -23,7 +23,12 @@ class Tile:
 
 def headline(report: Report) -> str:
     """The whole report in one sentence."""
-    return f"{_gates(report)}{_devices(report)}: {_kept(report)}."
+    return f"{_made_up(report)}{_gates(report)}{_devices(report)}: {_kept(report)}."
+
+
+def _made_up(report: Report) -> str:
+    """What must be read before any figure."""
+    return "Judged on SYNTHETIC inputs: " if is_foreign(report) and any("SYNTHETIC" in note for note in report.notes) else ""
 
 
 def failures(report: Report) -> tuple[str, ...]:

@@ -145,8 +145,9 @@ def _base(file: Path, own: Document) -> tuple[Path, Document]:
         raise ConfigError([Fault(where, "a profile cannot extend itself")])
     base = read_toml(found)
     if "extends" in base:
-        what = f"'{name}' itself extends '{base['extends']}'; one level is all there is"
-        raise ConfigError([Fault(where, what, "extend the profile at the bottom")])
+        cycle = isinstance(base["extends"], str) and _base_file(found, base["extends"]).resolve() == file.resolve()
+        what = f"a cycle: '{name}' extends this profile" if cycle else f"'{name}' itself extends '{base['extends']}'; one level is all there is"
+        raise ConfigError([Fault(where, what, "" if cycle else f"extend '{base['extends']}', and copy what you need of '{name}'")])
     return found, base
 
 

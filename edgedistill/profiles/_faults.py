@@ -61,9 +61,12 @@ def _scheme_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
         for index, name in _names(document, group):
             where = f"quantization.{group}.{index}.scheme"
             if name in seen:
-                yield Fault(where, f"'{name}' is both allowed and forbidden" if seen[name] != group else f"'{name}' is listed twice")
+                twice = seen[name].startswith(f"quantization.{group}.")
+                yield Fault(where, f"'{name}' is listed twice" if twice else f"'{name}' is both allowed and forbidden")
+                if not twice:
+                    yield Fault(seen[name], f"'{name}' is forbidden too", "a list of your own in [quantization] forbidden replaces an extended one")
                 continue
-            seen[name] = group
+            seen[name] = where
             yield from _unknown(where, name)
             if group == "allowed" and name in schemes.REFUSED:
                 yield Fault(where, f"'{name}' is a scheme that nobody should ship: a profile can only forbid it")

@@ -102,7 +102,7 @@ def _is_integer(scheme: Scheme, source: Source, out: Path) -> None:
     share = _macs.integer_share(out, source.sizes)
     if share < LEAST_INTEGER:
         advice = ": convolutions are for int8-static" if scheme.base.startswith("int8-dynamic") else ""
-        raise ValueError(f"integers would do {share:.1%} of this graph's multiply-accumulates{advice}")
+        raise ValueError(f"integers would do {share:.1%} of this graph's multiply-accumulates, and {LEAST_INTEGER:.0%} is the least{advice}")
 
 
 def _one_shape(file: Path) -> bool:

@@ -20,6 +20,7 @@ from edgedistill.training import models
 VERSION = 3  # 2: a vocabulary is filled up to its size; 3: every task, chains of methods, layer maps tried out
 TOOLS = ("torch", "transformers", "tokenizers")
 CALIBRATION_BATCH = 16
+STRANGE = 0.2  # share of unknown tokens that no tokenizer has on texts of its own language
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     if tokenizer is not None and made.tokenizer is not None:
         rates = {"teacher": unknown_rate(tokenizer, texts), "student": unknown_rate(made.tokenizer, texts)}
         facts |= {"pieces": made.tokenizer.get_vocab_size(), "unknown_rate": rates}
+        if rates["teacher"] > STRANGE:
+            progress.warn(f"{rates['teacher']:.0%} of the texts' tokens are unknown to the teacher's tokenizer: is it the one that belongs to it?")
         told += f", {facts['pieces']} pieces, unknown tokens {rates['student']:.4%} (teacher {rates['teacher']:.4%})"
     progress.note(told)
     return facts
