@@ -220,8 +220,7 @@ def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[I
             continue
         return [_sized(one, feeds, job["calibration"]) for one in inputs], seconds
     if job["calibration"]:
-        what = f"--calibration {job['calibration']}: sample 0 (from 0): the model does not run on it: {first_line(failure or ValueError())}"
-        raise ConfigError(what, hint="every row must be one that the model takes: ids within its tables, no more places than it knows")
+        raise samples.not_taken(job["calibration"], 0, failure or ValueError())
     what = f"{job['model']} loads, but does not run on inputs of its own description: {first_line(failure or ValueError())}"
     raise ConfigError(what, hint="say the sizes of open dimensions with --shape NAME=1,3,224,224, or give real inputs with --calibration FILE")
 

@@ -21,6 +21,7 @@ from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
 from edgedistill.errors import DataError, Fault, nearest
+from edgedistill.foreign.child import first_line
 from edgedistill.foreign.inputs import Feeds, Input, draw
 
 CALIBRATION = 64  # rows; ranges of activations settle with fewer
@@ -97,6 +98,12 @@ def read(file: Path, inputs: Sequence[Input]) -> list[Feeds]:
     if not rows:
         raise DataError(f"--calibration {file}: it has no rows")
     return rows
+
+
+def not_taken(file: str, place: int, error: Exception) -> DataError:
+    """That the model does not run on a row of the user's file."""
+    hint = "every row must be one that the model takes: ids within its tables, no more places than it knows"
+    return DataError(f"--calibration {file}: sample {place} (from 0): the model does not run on it: {first_line(error)}", hint)
 
 
 def _rows(file: Path, inputs: Sequence[Input]) -> list[Feeds]:

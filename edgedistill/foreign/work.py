@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, search
-from edgedistill.errors import ConfigError, EdgedistillError
+from edgedistill.errors import EdgedistillError
 from edgedistill.foreign import prepare
-from edgedistill.foreign.child import first_line
 from edgedistill.foreign.fidelity import Fidelity, Judge
 from edgedistill.foreign.inputs import Input
 from edgedistill.foreign.look import external_files, parsed
-from edgedistill.foreign.samples import Samples, gather
+from edgedistill.foreign.samples import Samples, gather, not_taken
 from edgedistill.progress import Event, Progress
 from edgedistill.spec import Candidate
 
@@ -67,7 +66,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
 
 
 def _runs_on_all(judge: Judge, samples: Samples, file: str) -> None:
-    """Raises ConfigError with the first row of the user's file that the original does not take: an id beyond its table, say."""
+    """Raises DataError with the first row of the user's file that the original does not take: an id beyond its table, say."""
     for number, place in enumerate(samples.places):
         at = number - len(samples.calibration)
         try:
@@ -78,8 +77,7 @@ def _runs_on_all(judge: Judge, samples: Samples, file: str) -> None:
         except EdgedistillError:
             raise
         except Exception as error:  # onnxruntime's own classes share no public base
-            hint = "every row must be one that the model takes: ids within its tables, no more places than it knows"
-            raise ConfigError(f"--calibration {file}: sample {place} (from 0): the model does not run on it: {first_line(error)}", hint) from error
+            raise not_taken(file, place, error) from error
 
 
 def _input(document: Mapping[str, Any]) -> Input:

@@ -22,13 +22,14 @@ class Tile:
 
 
 def headline(report: Report) -> str:
-    """The whole report in one sentence."""
+    """The whole report in one sentence, after what must be read before it."""
     return f"{_made_up(report)}{_gates(report)}{_devices(report)}: {_kept(report)}."
 
 
 def _made_up(report: Report) -> str:
-    """What must be read before any figure."""
-    return "Judged on SYNTHETIC inputs: " if is_foreign(report) and any("SYNTHETIC" in note for note in report.notes) else ""
+    """That inputs were drawn, all of them or some."""
+    said = next((note for note in report.notes if "SYNTHETIC" in note), "") if is_foreign(report) else ""
+    return said and f"Judged on SYNTHETIC inputs{'' if said.startswith('Inputs: SYNTHETIC') else ' in part'}. "
 
 
 def failures(report: Report) -> tuple[str, ...]:
