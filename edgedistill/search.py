@@ -155,24 +155,25 @@ def _way_out(candidates: Sequence[Candidate]) -> str:
 
 def _placed(one: Candidate, best: Candidate, equals: Sequence[Candidate]) -> Candidate:
     if one is best:
-        return replace(one, status="chosen", reason=_won(one, [other for other in equals if other is not one]))
-    return replace(one, status="lost", reason=f"lost: {_worse(one, best, alike=one in equals)}")
+        return replace(one, status="chosen", reason=_won(one, equals))
+    return replace(one, status="lost", reason=f"lost: {_worse(one, best, equals)}")
 
 
 def _won(one: Candidate, equals: Sequence[Candidate]) -> str:
     if one.cost is None:
         return "chosen: the first in the profile's order that holds; latency on this device is unmeasured"
-    if not equals:
+    others = [other for other in equals if other is not one]
+    if not others:
         return f"chosen: the least bytes × {_speed(one)}, {one.cost:.3f} of fp32's"
-    others, nearest = " and ".join(f"{other.scheme}'s" for other in equals), min(equals, key=_divergence)
-    return f"chosen: bytes × {_speed(one)}, {one.cost:.3f} of fp32's, is the same within {ALIKE - 1:.0%} as {others}, and {_nearer(one, nearest)}"
+    why = " and ".join(f"{_decided(one, other, equals)} ({other.scheme})" for other in others)
+    return f"chosen: bytes × {_speed(one)}, {one.cost:.3f} of fp32's, is the same within {ALIKE - 1:.0%} as of {len(others)} more; {why}"
 
 
-def _nearer(one: Candidate, other: Candidate) -> str:
-    """What decides between two of the same cost."""
-    if _is_near(other, [one, other]):
-        return f"the profile names {one.scheme} first"
-    return f"the answers of {one.scheme} are nearer to fp32's (off by {_divergence(one):.2g} of their variance, not {_divergence(other):.2g})"
+def _decided(best: Candidate, other: Candidate, equals: Sequence[Candidate]) -> str:
+    """What decides between two of the same cost. One that is as near as the best, and not the best, the profile names later."""
+    if _is_near(other, equals):
+        return f"the profile names {best.scheme} first"
+    return f"the answers of {best.scheme} are nearer to fp32's, off by {_divergence(best):.2g} of their variance, not {_divergence(other):.2g}"
 
 
 def _speed(one: Candidate) -> str:
@@ -180,13 +181,13 @@ def _speed(one: Candidate) -> str:
     return "instructions" if one.latency == "emulated" else "latency"
 
 
-def _worse(one: Candidate, best: Candidate, *, alike: bool) -> str:
+def _worse(one: Candidate, best: Candidate, equals: Sequence[Candidate]) -> str:
     """Why a candidate that holds is not the best."""
     size = f"{(one.bytes or 0) / (best.bytes or 1):.3g} × the bytes of {best.scheme}"
     if one.latency_ratio is None or best.latency_ratio is None:
         return f"the profile puts {best.scheme} first; {size}, latency unmeasured"
     found = f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its {_speed(one)}"
-    return f"{found}: the same within {ALIKE - 1:.0%}, and {_nearer(best, one)}" if alike else found
+    return f"{found}: the same within {ALIKE - 1:.0%}, and {_decided(best, one, equals)}" if one in equals else found
 
 
 def _figures(one: Candidate) -> str:

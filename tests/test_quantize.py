@@ -52,8 +52,8 @@ def test_nearest_to_fp32_wins_when_costs_are_alike() -> None:
     rows = [candidate("cheap", 100, 0.40, divergence=0.0027), candidate("near", 100, 0.41, divergence=0.0011)]
     winner, reasons = chosen([*rows, candidate("dear", 100, 0.45, divergence=0.0001)])
     assert winner == "near"
-    nearer = "the answers of near are nearer to fp32's (off by 0.0011 of their variance, not 0.0027)"
-    assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 10% as cheap's, and {nearer}"
+    nearer = "the answers of near are nearer to fp32's, off by 0.0011 of their variance, not 0.0027"
+    assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 10% as of 1 more; {nearer} (cheap)"
     assert reasons["cheap"] == f"lost: 1 × the bytes of near at 0.976 × its latency: the same within 10%, and {nearer}"
     assert reasons["dear"] == "lost: 1 × the bytes of near at 1.1 × its latency"
 
@@ -63,7 +63,7 @@ def test_profiles_order_decides_when_costs_and_answers_are_alike(first: float | 
     """0.002 and 0.0011 are 2.6 dB apart: nobody would notice."""
     winner, reasons = chosen([candidate("first", 100, 0.41, divergence=first), candidate("second", 100, 0.40, divergence=second)])
     assert winner == "first"
-    assert reasons["first"].endswith("is the same within 10% as second's, and the profile names first first")
+    assert reasons["first"].endswith("is the same within 10% as of 1 more; the profile names first first (second)")
     assert reasons["second"] == "lost: 1 × the bytes of first at 0.976 × its latency: the same within 10%, and the profile names first first"
 
 
@@ -72,6 +72,15 @@ def test_profiles_order_decides_when_the_machine_is_another() -> None:
     assert winner == "first"
     assert "latency on this device is unmeasured" in reasons["first"]
     assert reasons["smaller"] == "lost: the profile puts first first; 0.952 × the bytes of first, latency unmeasured"
+
+
+def test_each_loser_has_its_own_reason_when_three_cost_the_same() -> None:
+    """Twice the least divergence is 0.002: far is beyond it, though within twice of middle's; middle stands before nearest in the profile."""
+    rows = [candidate("far", 100, 0.4, divergence=0.003), candidate("middle", 100, 0.4, divergence=0.0018)]
+    winner, reasons = chosen([*rows, candidate("nearest", 100, 0.4, divergence=0.001)])
+    assert winner == "middle"
+    assert reasons["far"].endswith("the answers of middle are nearer to fp32's, off by 0.0018 of their variance, not 0.003")
+    assert reasons["nearest"].endswith("the profile names middle first")
 
 
 def test_the_only_candidate_is_not_said_to_have_won() -> None:
