@@ -162,11 +162,12 @@ def _placed(one: Candidate, best: Candidate, equals: Sequence[Candidate]) -> Can
 def _won(one: Candidate, equals: Sequence[Candidate]) -> str:
     if one.cost is None:
         return "chosen: the first in the profile's order that holds; latency on this device is unmeasured"
-    others = [other for other in equals if other is not one]
+    others = ", ".join(other.scheme for other in equals if other is not one)
     if not others:
         return f"chosen: the least bytes × {_speed(one)}, {one.cost:.3f} of fp32's"
-    why = " and ".join(f"{_decided(one, other, equals)} ({other.scheme})" for other in others)
-    return f"chosen: bytes × {_speed(one)}, {one.cost:.3f} of fp32's, is the same within {ALIKE - 1:.0%} as of {len(others)} more; {why}"
+    off = "" if one.divergence is None else f", off by {one.divergence:.2g} of their variance"
+    same = f"bytes × {_speed(one)}, {one.cost:.3f} of fp32's, is the same within {ALIKE - 1:.0%} for {others}"
+    return f"chosen: {same}; of all these it is the profile's first among the nearest to fp32's answers{off}"
 
 
 def _decided(best: Candidate, other: Candidate, equals: Sequence[Candidate]) -> str:

@@ -53,7 +53,10 @@ def test_nearest_to_fp32_wins_when_costs_are_alike() -> None:
     winner, reasons = chosen([*rows, candidate("dear", 100, 0.45, divergence=0.0001)])
     assert winner == "near"
     nearer = "the answers of near are nearer to fp32's, off by 0.0011 of their variance, not 0.0027"
-    assert reasons["near"] == f"chosen: bytes × latency, 0.102 of fp32's, is the same within 10% as of 1 more; {nearer} (cheap)"
+    assert reasons["near"] == (
+        "chosen: bytes × latency, 0.102 of fp32's, is the same within 10% for cheap; of all these it is the profile's first among the nearest "
+        "to fp32's answers, off by 0.0011 of their variance"
+    )
     assert reasons["cheap"] == f"lost: 1 × the bytes of near at 0.976 × its latency: the same within 10%, and {nearer}"
     assert reasons["dear"] == "lost: 1 × the bytes of near at 1.1 × its latency"
 
@@ -63,7 +66,7 @@ def test_profiles_order_decides_when_costs_and_answers_are_alike(first: float | 
     """0.002 and 0.0011 are 2.6 dB apart: nobody would notice."""
     winner, reasons = chosen([candidate("first", 100, 0.41, divergence=first), candidate("second", 100, 0.40, divergence=second)])
     assert winner == "first"
-    assert reasons["first"].endswith("is the same within 10% as of 1 more; the profile names first first (second)")
+    assert "is the same within 10% for second; of all these it is the profile's first among the nearest" in reasons["first"]
     assert reasons["second"] == "lost: 1 × the bytes of first at 0.976 × its latency: the same within 10%, and the profile names first first"
 
 
