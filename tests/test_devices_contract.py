@@ -18,6 +18,7 @@ import pytest
 import ssh_device
 
 from edgedistill import devices, plugins
+from edgedistill.devices import qemu
 from edgedistill.errors import DeviceError
 
 WAYS = plugins.names("devices")
@@ -51,6 +52,8 @@ PREPARED = {"ssh": behind_ssh, "adb": behind_adb}
 MARKS = {way: (getattr(pytest.mark, way),) for way in WAYS if way != "local"}
 ADDRESSES: Mapping[str, str] = {"qemu": "qemu:cortex-a53", "browser": "browser:wasm"}
 
+WANTING: Mapping[str, Callable[[], str]] = {"qemu": lambda: qemu.lacking("cortex-a53")}  # what connects without its tools, and lacks them at a run
+
 
 @pytest.fixture(
     scope="module",
@@ -65,7 +68,10 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         prepare = PREPARED.get(way)
         try:
             if prepare is None:
-                yield Found(devices.connect(ADDRESSES.get(way, way)), lambda: [file.name for file in here.iterdir()])
+                device = devices.connect(ADDRESSES.get(way, way))
+                if lacking := WANTING.get(way, lambda: "")():
+                    pytest.skip(lacking)
+                yield Found(device, lambda: [file.name for file in here.iterdir()])
             else:
                 with prepare(folder, patch) as (address, left):
                     yield Found(devices.connect(address), left)
