@@ -89,11 +89,20 @@ def build(
 
 
 @app.command()
-def plan(recipe: Recipe = None, target: Targets = [], settings: Settings = None, store: StoreDir = STORE, as_json: Json = False) -> None:  # noqa: B006
+def plan(
+    recipe: Recipe = None,
+    target: Targets = [],  # noqa: B006
+    settings: Settings = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also hold models, student and losses against each other, which needs torch: seconds.")
+    ] = False,
+    store: StoreDir = STORE,
+    as_json: Json = False,
+) -> None:
     """Print the steps of a build, with what is cached and what is to do. Nothing runs."""
     from edgedistill.faces import build as face
 
-    face.show_plan(recipe, target, settings or [], store, as_json=as_json)
+    face.show_plan(recipe, target, settings or [], store, deep=deep, as_json=as_json)
 
 
 @app.command(name="eval")

@@ -239,11 +239,11 @@ def test_class_order_follows_the_numbers_when_the_config_lists_them_otherwise(fo
         ("rounds.0.losses={kl = {alpha = 1.0}}", ["rounds.0.losses.kl.alpha", "has no alpha"]),
     ],
 )
-@pytest.mark.parametrize("command", ["plan", "build"])
+@pytest.mark.parametrize("command", [["plan", "--deep"], ["build"]], ids=["plan", "build"])
 def test_round_is_refused_before_anything_runs_when_a_loss_does_not_suit_the_models(
-    folder: Path, command: str, setting: str, parts: list[str]
+    folder: Path, command: list[str], setting: str, parts: list[str]
 ) -> None:
-    message = run_cli(command, "--target", "linux-x64", "--set", setting, cwd=folder, check=2).stderr
+    message = run_cli(*command, "--target", "linux-x64", "--set", setting, cwd=folder, check=2).stderr
     assert all(part in message for part in parts)
     assert "Traceback" not in message
     assert not (folder / ".edgedistill" / "teach").exists()

@@ -57,12 +57,12 @@ def run(
     pipeline.hold_gates(results)
 
 
-def show_plan(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, as_json: bool) -> None:
-    """Print the steps with cached or to-do marks. Raises ConfigError with what a build would refuse."""
+def show_plan(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, deep: bool, as_json: bool) -> None:
+    """Print the steps with cached or to-do marks. Raises ConfigError with what a build would refuse, of models only where `deep`."""
     recipe, base, targets = _load(recipe_name, target_names, settings)
     store = Store(store_dir)
     plans = [pipeline.plan(recipe, target, base) for target in targets]
-    pipeline.require(recipe, plans, store)
+    pipeline.require(recipe, plans, store, deep=deep)
     documents = [_plan_document(target, steps, store) for target, steps in zip(targets, plans, strict=True)]
     if as_json:
         print_json(documents[0] if len(documents) == 1 else {"schema": "edgedistill.plans/1", "plans": documents})

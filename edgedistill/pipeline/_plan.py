@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ def _keyed(params: Any) -> Any:
     return {name: "file" if name in files and isinstance(value, str) else value for name, value in kept.items()}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -81,12 +81,22 @@ def hold_gates(results: Sequence[Done | Refused]) -> None:
         raise GateError(f"{len(broken)} gate(s) do not hold:\n{lines}", hint=f"the bundle is kept: {kept}")
 
 
-def require(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store) -> None:
-    """Raise ConfigError with everything that can be seen to be wrong before anything runs, in the steps that are to do."""
+MODELS = {"teacher": "teacher.model", "student": "student.model", "augmenter": "augment.model"}  # roles of places that are models, as a recipe says
+DEEP = ("augment", "teach", "student", "distil")  # stages whose demands only transformers and torch can judge
+
+
+def require(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, *, deep: bool = True) -> None:
+    """Raise ConfigError with everything that can be seen to be wrong before anything runs, in the steps that are to do.
+
+    Without `deep` neither transformers nor torch is imported: of models only the files of their folders are looked at.
+    """
     todo = {step.key: step for steps in plans for step in steps if store.find(step) is None}
     faults: list[Fault] = []
     for step in todo.values():
         try:
+            if step.stage in DEEP and not deep:
+                faults += _folder_faults(step)
+                continue
             faults += plugins.load("stages", step.stage).requires(step.params, step.places)
             faults += _round_faults(recipe, plans) if step.stage == "distil" else []
         except ConfigError as error:
@@ -95,6 +105,14 @@ def require(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store) -> 
             raise _not_installed(step.stage, error) from error
     if faults:
         raise ConfigError(dict.fromkeys(faults))
+
+
+def _folder_faults(step: Step) -> list[Fault]:
+    """What the model folders of a step lack."""
+    from edgedistill.training import models
+
+    places = [(where, step.places.get(role, "hub:")) for role, where in MODELS.items()]
+    return [fault for where, place in places if not place.startswith("hub:") for fault in models.folder_faults(where, Path(place))]
 
 
 def _round_faults(recipe: Recipe, plans: Collection[Sequence[Step]]) -> list[Fault]:
