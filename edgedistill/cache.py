@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
@@ -91,6 +92,7 @@ class Store:
         for beside in list(files.rglob(f"*{PART}")):  # what a killed run was writing: files, and the folder of a checkpoint
             shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
         started = time.monotonic()
+        forget_peak()
         facts = run(files)
         shutil.rmtree(files / RESUME, ignore_errors=True)
         receipt = {
@@ -101,6 +103,7 @@ class Store:
             "facts": facts,
             "files": digest_folder(files),
             "seconds": round(time.monotonic() - started, 3),
+            "peak_bytes": peak_bytes(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(work / "receipt.json", receipt)
@@ -151,6 +154,21 @@ class Store:
                 return size
         except Timeout:
             return None
+
+
+def forget_peak() -> None:
+    """Let the peak of this process's memory begin anew, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held since `forget_peak`; None where the system does not tell (other than Linux)."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def changed_files(artifact: Artifact) -> list[str]:

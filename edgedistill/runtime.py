@@ -69,10 +69,15 @@ def zeros(entry: Any, sizes: Mapping[str, int]) -> NDArray[Any]:
     return np.zeros([size if isinstance(size, int) else sizes.get(size, 1) for size in entry.shape], DTYPES[entry.type])
 
 
-def by_length(rows: Sequence[Any], batch_size: int) -> list[NDArray[np.int64]]:
-    """Row numbers in batches of like length, shortest first: little padding, same result."""
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+def by_length(rows: Sequence[Any], batch_size: int, tokens: int | None = None) -> list[NDArray[np.int64]]:
+    """Row numbers in batches of like length, shortest first: little padding, same result; of at most so many padded `tokens`, where given."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    order = np.argsort(lengths, kind="stable")
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if tokens is None:
+        return batches
+    pieces = [max(1, -(-len(batch) * int(lengths[batch[-1]]) // tokens)) for batch in batches]
+    return [part for batch, count in zip(batches, pieces, strict=True) for part in np.array_split(batch, min(count, len(batch)))]
 
 
 def fitted(session: InferenceSession, feeds: Mapping[str, NDArray[Any]], pad_id: int) -> dict[str, NDArray[Any]]:

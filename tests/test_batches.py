@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from edgedistill.training.batches import BUCKET, bucketed
+from edgedistill.training.batches import BUCKET, bucketed, parts
 
 LENGTHS = np.random.default_rng(0).integers(3, 64, 1000).tolist()
 
@@ -82,3 +82,16 @@ def test_batches_are_not_in_the_order_of_lengths_when_shuffled() -> None:
     assert longest != sorted(longest)
     rank = np.corrcoef(np.arange(len(longest)), longest)[0, 1]
     assert abs(rank) < 0.4  # sorted batches: 0.99
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([4, 4, 4, 4], [[0, 1], [2, 3]]),  # 2 × 4 = 8 tokens, 3 × 4 would be 12
+        ([1, 2, 3, 9, 2], [[0, 1], [2], [3], [4]]),  # padded to the longest: 2 × 2, then 3 × 3 would be 9; the ninth token stands alone
+        ([2, 2, 2, 2], [[0, 1, 2, 3]]),
+        ([100], [[0]]),
+    ],
+)
+def test_batch_is_cut_by_padded_tokens_in_its_order(lengths: list[int], expected: list[list[int]]) -> None:
+    assert parts(range(len(lengths)), lengths, 8) == expected

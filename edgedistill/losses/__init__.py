@@ -6,7 +6,8 @@ what is learned along with the student and thrown away after the training (it co
 
 `LABELS` names the kind of hard label that a loss reads (classes, several, numbers, pairs), `DISTRIBUTION` says that it takes the logits for one
 distribution over classes, `ANSWERS = "embeddings"` that it takes them for the vectors of an embedding model: a recipe that gives it to a task
-of another kind is refused. A ValueError of `module` or `loss` says how two models do not suit it.
+of another kind is refused. `WHOLE` says that it relates the examples of a batch to each other, so that a batch of many
+tokens is not cut into parts. A ValueError of `module` or `loss` says how two models do not suit it.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from edgedistill.losses._rows import weighted_mean
 from edgedistill.losses._states import pairs, text_weights, tokens
 
 NEEDS = frozenset({"hidden"})
+WHOLE = True
 DIMENSIONS = 128  # as in the authors' code, and so is the default temperature
 
 

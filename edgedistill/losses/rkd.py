@@ -16,6 +16,8 @@ from torch import Tensor
 from edgedistill.losses import Batch, Outputs
 from edgedistill.losses._rows import weighted_mean, weights
 
+WHOLE = True
+
 
 def loss(student: Outputs, teacher: Outputs, batch: Batch, *, alpha: float = 1.0, beta: float = 2.0) -> Tensor:
     """The weighted sum of both terms, a scalar ≥ 0."""

@@ -79,6 +79,8 @@ class MaskedTerms:
     The teacher reads the same masks; of its vocabulary only the pieces that the student has count, in the student's order.
     """
 
+    whole = False  # no loss relates the texts of a batch to each other
+
     def __init__(self, teacher: Any | None, table: Tensor | None) -> None:
         self.teacher, self.table, self.extras = teacher, table, nn.ModuleDict()
 

@@ -45,4 +45,6 @@ def terms(inputs: Inputs, task: Any, model: Any, encoder: Any, training: Round, 
     losses = training.losses
     answer = int(material.teacher.shapes[0, 1])  # width of the teacher's answer: an embedding's
     teacher = live_teacher(task, inputs["teach"].path, encoder, needs(losses)) if needs(losses) else None
+    if teacher:
+        models.attend(teacher.model, max(len(row) for rows in material.rows for row in rows))
     return Terms.of(losses, model, sizes(task, model, teacher.model if teacher else None, answer), teacher)

@@ -60,6 +60,11 @@ def needs(losses: Mapping[str, Loss]) -> frozenset[str]:
     return frozenset().union(*(getattr(plugins.load("losses", name), "NEEDS", frozenset()) for name in losses))
 
 
+def are_whole(losses: Mapping[str, Loss]) -> bool:
+    """Whether a loss relates the examples of a batch to each other, so that the batch may not be cut."""
+    return any(getattr(plugins.load("losses", name), "WHOLE", False) for name in losses)
+
+
 def weight_at(weight: float | tuple[tuple[float, float], ...], share: float) -> float:
     """A constant weight, or the straight line between the points around `share` of the training."""
     if isinstance(weight, int | float):
@@ -100,6 +105,11 @@ class Terms:
                 takes = inspect.signature(make).parameters
                 extras[name] = make(*sizes, **{key: value for key, value in options(loss).items() if key in takes})
         return cls(losses=losses, extras=extras, probe=features.Probe(student, wanted) if wanted else None, teacher=teacher)
+
+    @property
+    def whole(self) -> bool:
+        """Whether a batch may not be cut into parts."""
+        return are_whole(self.losses)
 
     def __call__(self, task: Any, model: nn.Module, extras: Any, batch: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
         inputs = {name.removeprefix("input "): value for name, value in batch.items() if name.startswith("input ")}

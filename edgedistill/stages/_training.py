@@ -22,7 +22,9 @@ from edgedistill.stages._splits import Split
 from edgedistill.stages._terms import Terms
 from edgedistill.training.fake_quantization import fake_quantized
 from edgedistill.training.loop import Plan, Trained, accelerator, train
-from edgedistill.training.models import accepted, set_dropout
+from edgedistill.training.models import accepted, attend, set_dropout
+
+LABELLED_TOKENS = 16_384  # that go through a model at once where no gradient is kept: 128 texts of 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ def fit(
     A training that is `quantization_aware` computes its losses and its validation scores on what int8 leaves of the model's numbers.
     """
     set_dropout(model, schedule.dropout)
+    attend(model, max(len(row) for rows in material.rows for row in rows))
     plan = Plan(
         lengths=[sum(len(row) for row in rows) for rows in material.rows],
         frequency=material.frequency,
@@ -132,6 +135,7 @@ def fit(
         schedule=schedule,
         seed=seed,
         extras=terms.extras,
+        whole=terms.whole,
     )
     with fake_quantized(model) if quantization_aware else nullcontext():
         trained = train(model, plan, out / RESUME, progress)
@@ -159,9 +163,10 @@ def predict(
     machine = accelerator()
     model = model.to(machine.device).eval()
     rows = [row for one in examples for row in one]
+    attend(model, max(map(len, rows), default=0))
     found: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode(), machine.autocast():
-        for batch in runtime.by_length(rows, batch_size):
+        for batch in runtime.by_length(rows, batch_size, LABELLED_TOKENS):
             some = [rows[index] for index in batch]
             inputs = accepted(model, {name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds(some, padding).items()})
             raw = task.forward(model, inputs).float().cpu().numpy()

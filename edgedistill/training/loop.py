@@ -21,17 +21,19 @@ from transformers import get_cosine_schedule_with_warmup
 from edgedistill.errors import StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Schedule
-from edgedistill.training.batches import bucketed
+from edgedistill.training.batches import MOST_TOKENS, bucketed, parts
 from edgedistill.training.checkpoint import Checkpoints, Position
 
 READ_EVERY = 10  # steps between readings of the loss: reading it waits for the device
+ACCELERATED = 16  # times the tokens of a CPU that go through a model at once on an accelerator
 EXPLODED = 1e3  # times the lowest loss that was read (at least 1): no schedule comes back from there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One training: the examples' token `lengths` and how often an epoch sees each, `collate` from their numbers to a batch, weighted `loss`
-    terms by name at a share of the training, `score` of a model (more is better where `higher`), `extras` that learn along.
+    terms by name at a share of the training, `score` of a model (more is better where `higher`), `extras` that learn along. A batch of many
+    tokens goes through the model in parts, and their gradients are added up, unless a loss needs it `whole`.
     """
 
     lengths: Sequence[int]
@@ -43,6 +45,7 @@ class Plan:
     schedule: Schedule
     seed: int
     extras: nn.Module
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -89,7 +92,12 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
     apart = torch.Generator().manual_seed(
         plan.seed
     )  # a loader draws a seed when it starts: from here, so that a resumed run's dropout is not shifted
-    loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=plan.collate, generator=apart)  # type: ignore[arg-type]
+    most = MOST_TOKENS * (1 if machine.device.type == "cpu" else ACCELERATED)
+
+    def collate(batch: list[int]) -> list[Mapping[str, Tensor]]:
+        return [plan.collate(part) for part in ([batch] if plan.whole else parts(batch, plan.lengths, most))]
+
+    loader: Any = DataLoader(range(len(plan.lengths)), batch_sampler=batches, collate_fn=collate, generator=apart)  # type: ignore[arg-type]
     prepared = machine.prepare(model)  # by itself: mixed precision lives in the forward of what is prepared, not in that of its parts
     if next(plan.extras.parameters(), None) is not None:
         machine.prepare(plan.extras)
@@ -97,9 +105,9 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
     checkpoints = Checkpoints(machine, work, Position(trained))
     checkpoints.restore()
     watch = _Watch(plan, progress, trained, len(batches), checkpoints)
-    for inputs in () if watch.stale() else _remaining(machine, loader, trained.steps):
-        terms, norm = _step(machine, whole, optimizer, scheduler, plan, inputs, trained.steps / len(batches))
-        watch.step(terms, norm, len(next(iter(inputs.values()))))
+    for batch in () if watch.stale() else _remaining(machine, loader, trained.steps):
+        terms, norm = _step(machine, whole, optimizer, scheduler, plan, batch, trained.steps / len(batches))
+        watch.step(terms, norm, sum(len(next(iter(part.values()))) for part in batch))
         if watch.evaluation_is_due():
             _evaluate(machine.unwrap_model(prepared), plan, trained, work / "best.safetensors")
             progress.measure(trained.steps, {"validation": trained.scores[-1][1]})
@@ -122,22 +130,28 @@ def _optimizer(model: nn.Module, schedule: Schedule, steps: int) -> tuple[Any, A
     return optimizer, get_cosine_schedule_with_warmup(optimizer, round(schedule.warmup * steps), steps)
 
 
-def _remaining(machine: Accelerator, loader: Any, done: int) -> Iterator[Mapping[str, Tensor]]:
+def _remaining(machine: Accelerator, loader: Any, done: int) -> Iterator[Sequence[Mapping[str, Tensor]]]:
     yield from machine.skip_first_batches(loader, done) if done else loader
 
 
 def _step(
-    machine: Accelerator, whole: Any, optimizer: Any, scheduler: Any, plan: Plan, inputs: Mapping[str, Tensor], share: float
+    machine: Accelerator, whole: Any, optimizer: Any, scheduler: Any, plan: Plan, batch: Sequence[Mapping[str, Tensor]], share: float
 ) -> tuple[Mapping[str, Tensor], Tensor]:
-    """The loss terms, and the norm that their gradient had before it was clipped."""
+    """The loss terms, and the norm that their gradient had before it was clipped. A part counts by its share of the batch's answers."""
     whole.train()
-    terms = plan.loss(whole["model"], whole["extras"], inputs, share)
-    machine.backward(torch.stack(list(terms.values())).sum())
+    answers = [len(part["labels"]) for part in batch]
+    seen: list[Mapping[str, Tensor]] = []
+    for part, count in zip(batch, answers, strict=True):
+        terms = plan.loss(whole["model"], whole["extras"], part, share)
+        if len(batch) > 1:
+            terms = {name: term * (count / sum(answers)) for name, term in terms.items()}
+        machine.backward(torch.stack(list(terms.values())).sum())
+        seen.append({name: term.detach() for name, term in terms.items()})
     norm: Tensor = machine.clip_grad_norm_(whole.parameters(), plan.schedule.max_grad_norm)
     optimizer.step()
     scheduler.step()
     optimizer.zero_grad()
-    return {name: term.detach() for name, term in terms.items()}, norm
+    return {name: torch.stack([terms[name] for terms in seen]).sum() for name in seen[0]}, norm
 
 
 def _evaluate(model: nn.Module, plan: Plan, trained: Trained, best: Path) -> None:

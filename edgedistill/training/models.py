@@ -16,6 +16,7 @@ from edgedistill.errors import ConfigError, Fault
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "model.pth")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+EAGER = 128  # tokens; measured in benchmarks/LOG.md
 PROCESSOR = "preprocessor_config.json"  # what a model of images has instead of a tokenizer
 
 
@@ -109,6 +110,16 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
         what = f"{folder} has no weights for {', '.join(missing[:4])}: it is a backbone that does not know the task"
         raise ConfigError(what, hint="add [teach] to fine-tune it on the data's classes")
     return model
+
+
+def attend(model: Any, longest: int) -> None:
+    """Choose how a model attends in training and labelling, in place: fused (SDPA) beyond `EAGER` tokens, where its family has that.
+
+    Fused attention never holds the [s, s] scores of a head, so memory stays flat; up to there eager attention is faster on a CPU.
+    Nothing that we train with reads attention maps; the exporter loads its model in eager attention anew.
+    """
+    if longest > EAGER and getattr(model, "_supports_sdpa", False):
+        model.set_attn_implementation("sdpa")
 
 
 def load_tokenizer(folder: Path) -> Any:
