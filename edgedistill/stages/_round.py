@@ -40,11 +40,12 @@ def terms(inputs: Inputs, task: Any, model: Any, encoder: Any, training: Round, 
 
     from edgedistill.stages._teacher import live_teacher, sizes
     from edgedistill.stages._terms import Terms, needs
+    from edgedistill.training.models import attend
 
     torch.manual_seed(seed)  # learned projections are drawn from it
     losses = training.losses
     answer = int(material.teacher.shapes[0, 1])  # width of the teacher's answer: an embedding's
     teacher = live_teacher(task, inputs["teach"].path, encoder, needs(losses)) if needs(losses) else None
     if teacher:
-        models.attend(teacher.model, max(len(row) for rows in material.rows for row in rows))
+        attend(teacher.model, max(len(row) for rows in material.rows for row in rows))
     return Terms.of(losses, model, sizes(task, model, teacher.model if teacher else None, answer), teacher)
