@@ -239,9 +239,9 @@ def init(
     ] = None,
 ) -> None:
     """Look at a data file, guess its task and columns, and write a commented recipe."""
-    from edgedistill.init import write_recipe
+    from edgedistill.faces import init as face
 
-    print(write_recipe(place, out, task))
+    face.init(place, out, task)
 
 
 @app.command()

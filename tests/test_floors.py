@@ -21,7 +21,7 @@ FLOORS = (
     LEAVES,
     frozenset({"search"}),
     frozenset({"stages"}),
-    frozenset({"pipeline", "measure", "bundle", "foreign"}),
+    frozenset({"pipeline", "measure", "bundle", "foreign", "estimate"}),
     frozenset({"__init__", "__main__", "api", "cli", "faces", "init", "recipes"}),
 )
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -1,6 +1,6 @@
 """Rows from any file a person has: located, read as a stream, checked, and refused with the line when they are not sound."""
 
-from edgedistill.data._guess import Guess, guess
+from edgedistill.data._guess import Guess, guess, quantiles
 from edgedistill.data._images import check_image, checked_images, load_image, named_digest
 from edgedistill.data._locate import MissingPackageError, digest, locate
 from edgedistill.data._made import made
@@ -24,6 +24,7 @@ __all__ = [
     "locate",
     "made",
     "named_digest",
+    "quantiles",
     "read",
     "rows",
     "unlabelled",

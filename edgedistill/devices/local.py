@@ -59,7 +59,7 @@ class Local:
             "device": self.address,
             "os": platform.system().lower(),
             "arch": platform.machine(),
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "cores": cores(),
             "kernel": platform.release(),
             "python": _version(interpreter()),
@@ -122,7 +122,8 @@ def _version(python: str) -> str:
     return told.removeprefix("Python").strip()
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What this machine's processor calls itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux

@@ -7,34 +7,40 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgedistill import estimate
 from edgedistill.data import Guess
+from edgedistill.init._budget import LIMIT_S, ROUND_BATCH, TEACH_BATCH, Choice, choose, sentence
 from edgedistill.init._find import Findings
 from edgedistill.init._plans import CUT, CUT_PAIR, PACKAGE, PLANS, TEXT_TEACHER, Plan
 from edgedistill.init._text import line, quoted
 
-TEACH_BATCH, ROUND_BATCH = 32, 64
-TEACH_STEPS, ROUND_STEPS = 600, 2_000  # what a fine-tuning and a distillation of this size want, whatever the number of rows
+TEST, VALIDATION = 0.2, 0.1  # of the rows, where there is no file of their own
 COMMA = ","  # Data.separator where the recipe says nothing
 
 
-def recipe_text(found: Findings, folder: Path) -> str:
+def chosen(found: Findings, speed: estimate.Speed | None = None) -> Choice:
+    """What the recipe asks for, so that its build ends in time on a machine of this speed (where None: a typical one)."""
+    return choose(found.guess, PLANS[found.guess.task], _shares(found), speed or estimate.typical())
+
+
+def recipe_text(found: Findings, folder: Path, choice: Choice | None = None) -> str:
     """The recipe as TOML, with its data relative to `folder`."""
-    guess = found.guess
+    guess, choice = found.guess, choice or chosen(found)
     plan = PLANS[guess.task]
-    rows = max(1.0, guess.rows * (1 - (0 if found.test else 0.2) - (0 if found.validation else 0.1)))
+    rows = max(1.0, (choice.rows or guess.rows) * (1 - sum(_shares(found))))
     lines = [
-        *_head(guess, plan),
+        *_head(guess, plan, choice),
         "",
         f"task = {quoted(guess.task)}",
         line("seed = 0", "another seed is another split and training: try three before you believe a small difference"),
         "",
-        *_data(found, plan, folder),
+        *_data(found, plan, folder, choice),
         "",
-        *_teacher(guess, plan, rows),
+        *_teacher(guess, plan, rows, choice),
         "",
-        *_student(plan),
+        *_student(plan, choice),
         "",
-        *_round(plan, rows),
+        *_round(plan, rows, choice),
         "",
         "[gates]",
         line(f"retention = {plan.retention}", f"of the teacher's {plan.score} on the test split; below it the build ends with exit code 4"),
@@ -44,7 +50,11 @@ def recipe_text(found: Findings, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _head(guess: Guess, plan: Plan) -> list[str]:
+def _shares(found: Findings) -> tuple[float, float]:
+    return 0.0 if found.test else TEST, 0.0 if found.validation else VALIDATION
+
+
+def _head(guess: Guess, plan: Plan, choice: Choice) -> list[str]:
     what = plan.what.format(classes=guess.classes, span=guess.span)
     rows = f"{guess.rows:,} {'texts' if guess.label is None else 'labelled rows'}"
     how = f"distilled from a teacher that is fine-tuned on {rows}" if plan.taught else f"distilled from a teacher as it is, and scored on {rows}"
@@ -61,17 +71,19 @@ def _head(guess: Guess, plan: Plan) -> list[str]:
         "#   see       edgedistill plan  RECIPE --target NAME       (`edgedistill targets` lists the names)",
         "#   run       edgedistill build RECIPE --target NAME",
         f"#   expect    {size}{plan.expect.format(majority=guess.majority)}",
+        *([f"#   takes     {sentence(choice)} where this was written; `edgedistill plan` tells of each step"] if choice.costs else []),
     ]
 
 
-def _data(found: Findings, plan: Plan, folder: Path) -> list[str]:
+def _data(found: Findings, plan: Plan, folder: Path, choice: Choice) -> list[str]:
     guess = found.guess
     named = [line(f"columns = {_list(guess.columns)}", "the file has no header: these names are made up")] if guess.columns else []
     about = {role: guess.remarks.get(role, "") + _doubt(guess.doubts.get(role, ())) for role in guess.roles}
     roles = [line(f"{role} = {quoted(column)}", about[role]) for role, column in guess.roles.items()]
     separator = [line(f"separator = {quoted(guess.separator)}", "stands between labels")] if guess.separator not in (None, COMMA) else []
     cut = CUT_PAIR if guess.pair and plan.length == CUT else plan.length
-    length = [line(f"max_length = {guess.tokens}", f"{cut}{_fit(guess)}")] if cut else []
+    length = [line(f"max_length = {choice.tokens}", f"{cut}{_fit(guess, choice)}")] if cut else []
+    rows = [line(f"rows = {choice.rows:_}", f"drawn from {guess.rows:,}: {_given_up(choice)}")] if choice.rows else []
     return [
         "[data]",
         line(f"source = {quoted(_relative(guess.path, folder))}", "relative to this file"),
@@ -79,6 +91,7 @@ def _data(found: Findings, plan: Plan, folder: Path) -> list[str]:
         *roles,
         *([f"# labels that differ only in capitals are classes of their own: {guess.twins}"] if guess.twins else []),
         *separator,
+        *rows,
         _held_out("test", found.test, 0.2, folder),
         _held_out("validation", found.validation, 0.1, folder),
         *length,
@@ -86,7 +99,7 @@ def _data(found: Findings, plan: Plan, folder: Path) -> list[str]:
     ]
 
 
-def _teacher(guess: Guess, plan: Plan, rows: float) -> list[str]:
+def _teacher(guess: Guess, plan: Plan, rows: float, choice: Choice) -> list[str]:
     if plan.model == TEXT_TEACHER:
         model = [
             line(f"model = {quoted(plan.model)}", "6 layers of 384, 22.7 million parameters; a folder or hub:OWNER/NAME@REVISION works too"),
@@ -101,7 +114,7 @@ def _teacher(guess: Guess, plan: Plan, rows: float) -> list[str]:
     if not plan.taught:
         return ["[teacher]", *model, "# no [teach]: the teacher embeds already"]
     fresh = "; the backbone has no head for this" if guess.label is None else "; take this table out where the teacher already knows the task"
-    epochs = _epochs(rows, TEACH_BATCH, TEACH_STEPS, 20)
+    epochs = choice.teach_epochs
     return [
         "[teacher]",
         *model,
@@ -114,20 +127,20 @@ def _teacher(guess: Guess, plan: Plan, rows: float) -> list[str]:
     ]
 
 
-def _student(plan: Plan) -> list[str]:
+def _student(plan: Plan, choice: Choice) -> list[str]:
     trimmed = [line("vocabulary = 16000", "word pieces kept of the teacher's 30,522: half of the bytes; with much [transfer] text 8000 do")]
     whole = ["# no vocabulary: a language model answers with the pieces it has, and with fewer it would be scored on others than its teacher"]
     is_text = plan.model == TEXT_TEACHER
     return [
         "[student]",
         line('method = "layers"', "begins as layers copied from the teacher"),
-        line("layers = [0, 1, 2]", "the bottom ones did best in our trials; [0, 1] is smaller and faster"),
+        line(f"layers = {list(choice.layers)}", "the bottom ones did best in our trials; [0, 1] is smaller and faster"),
         *(trimmed if plan.trimmed else whole if is_text else []),
     ]
 
 
-def _round(plan: Plan, rows: float) -> list[str]:
-    epochs = _epochs(rows, ROUND_BATCH, ROUND_STEPS, 60)
+def _round(plan: Plan, rows: float, choice: Choice) -> list[str]:
+    epochs = choice.round_epochs
     return [
         line("[[rounds]]", "repeat this table and the two below it to distil in several rounds"),
         "",
@@ -153,10 +166,6 @@ def _transfer(guess: Guess, plan: Plan) -> list[str]:
     ]
 
 
-def _epochs(rows: float, batch: int, steps: int, most: int) -> int:
-    return min(max(math.ceil(steps * batch / rows), 3), most)
-
-
 def _steps(epochs: int, rows: float, batch: int) -> str:
     steps = epochs * math.ceil(rows / batch)
     return f"over about {rows:,.0f} rows, {batch} at a time: {steps:,} steps; small files need more epochs, large ones fewer"
@@ -173,7 +182,13 @@ def _doubt(others: Iterable[str]) -> str:
     return f"; a guess: it could also be {listed}" if listed else ""
 
 
-def _fit(guess: Guess) -> str:
+def _given_up(choice: Choice) -> str:
+    return f"with nothing given up the build would take {estimate.duration(choice.whole_s)}, and is meant to take {LIMIT_S / 60:.0f} min at most"
+
+
+def _fit(guess: Guess, choice: Choice) -> str:
+    if choice.tokens < guess.tokens:
+        return f"{guess.tokens} would suit; {_given_up(choice)}"
     if guess.fits:
         return f"95 % of them fit in {guess.tokens}"
     return f"more than 5 % of them are longer than {guess.tokens}, which costs time on the device"

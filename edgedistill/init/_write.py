@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from edgedistill import estimate
 from edgedistill.errors import ConfigError
+from edgedistill.init._budget import Choice
 from edgedistill.init._find import look
-from edgedistill.init._recipe import recipe_text
+from edgedistill.init._recipe import chosen, recipe_text
 
 
-def write_recipe(place: Path, out: Path | None = None, task: str | None = None) -> Path:
+def write_recipe(place: Path, out: Path | None = None, task: str | None = None, tell: Callable[[Choice], None] = lambda choice: None) -> Path:
     """Write the recipe for a data file, or for the data of a folder, and return where it is.
 
     `out` is `recipe.toml` in the folder, or here for a file or where the folder is the data. `task` is what the recipe is for, where the
-    data suits several. Raises ConfigError where `out` exists already, or the data does not suit.
+    data suits several. `tell` hears what was chosen, and what it will cost; this machine is measured first where that may matter. Raises
+    ConfigError where `out` exists already, or the data does not suit.
     """
     found = look(place, task)
     data = found.guess.path
@@ -24,7 +28,10 @@ def write_recipe(place: Path, out: Path | None = None, task: str | None = None) 
     if data.is_dir() and out.parent.resolve().is_relative_to(data.resolve()):
         what = f"{out}: would lie inside the data, whose digest it would change"
         raise ConfigError(what, hint=f"cd {data.resolve().parent} && edgedistill init {data.resolve().name}")
-    text = recipe_text(found, out.parent)
+    choice = chosen(found)
+    if choice.whole_s > estimate.WORTH_S and (speed := estimate.measured()):
+        choice = chosen(found, speed)
+    text = recipe_text(found, out.parent, choice)
     try:
         content = text.encode()
         with out.open("xb") as stream:  # x: also safe against a file that came meanwhile
@@ -33,6 +40,7 @@ def write_recipe(place: Path, out: Path | None = None, task: str | None = None) 
         raise _exists(out) from None
     except (OSError, UnicodeEncodeError) as error:  # the second: a file name that is not UTF-8
         raise ConfigError(f"{out}: cannot be written: {error}") from error
+    tell(choice)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,22 @@ class Refused:
     error: EdgedistillError
 
 
-def build(recipe: Recipe, targets: Sequence[Target], base: Path, store: Store, tell: Tell) -> list[Done | Refused]:
-    """Walk the steps of every target; steps that targets share are walked once.
+def build(
+    recipe: Recipe,
+    targets: Sequence[Target],
+    base: Path,
+    store: Store,
+    tell: Tell,
+    announce: Callable[[Collection[Sequence[Step]]], None] = lambda plans: None,
+) -> list[Done | Refused]:
+    """Walk the steps of every target; steps that targets share are walked once. `announce` hears of the plans before the first.
 
     A step of one target alone that fails refuses that target, and the others go on. Raises ConfigError with every fault that can be seen
     before anything runs, StageError when a step fails that all of them need.
     """
     plans = {target.name: plan(recipe, target, base) for target in targets}
     require(recipe, plans.values(), store)
+    announce(plans.values())
     made: dict[str, Artifact] = {}
     results: list[Done | Refused] = []
     for target in targets:
@@ -81,6 +89,11 @@ def hold_gates(results: Sequence[Done | Refused]) -> None:
         raise GateError(f"{len(broken)} gate(s) do not hold:\n{lines}", hint=f"the bundle is kept: {kept}")
 
 
+def unmade(plans: Collection[Sequence[Step]], store: Store) -> list[Step]:
+    """The steps that are to do, each once."""
+    return list({step.key: step for steps in plans for step in steps if store.find(step) is None}.values())
+
+
 MODELS = {"teacher": "teacher.model", "student": "student.model", "augmenter": "augment.model"}  # roles of places that are models, as a recipe says
 DEEP = ("augment", "teach", "student", "distil")  # stages whose demands only transformers and torch can judge
 
@@ -90,9 +103,8 @@ def require(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, *, 
 
     Without `deep` neither transformers nor torch is imported: of models only the files of their folders are looked at.
     """
-    todo = {step.key: step for steps in plans for step in steps if store.find(step) is None}
     faults: list[Fault] = []
-    for step in todo.values():
+    for step in unmade(plans, store):
         try:
             if step.stage in DEEP and not deep:
                 faults += _folder_faults(step)

@@ -6,5 +6,6 @@ of a table, with a strength; the strongest of all kinds is the guess, the others
 
 from edgedistill.data._guess._choose import guess
 from edgedistill.data._guess._noun import Guess
+from edgedistill.data._guess._texts import quantiles
 
-__all__ = ["Guess", "guess"]
+__all__ = ["Guess", "guess", "quantiles"]

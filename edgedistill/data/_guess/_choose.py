@@ -10,7 +10,7 @@ from edgedistill.data._guess import classes, numbers, pictures, plain, questions
 from edgedistill.data._guess._header import provisional
 from edgedistill.data._guess._noun import ASKED_ONLY, Guess
 from edgedistill.data._guess._table import Column, Table, survey
-from edgedistill.data._guess._texts import texts
+from edgedistill.data._guess._texts import quantiles, sizes, texts
 from edgedistill.data._record import shown
 from edgedistill.errors import ConfigError, Fault
 
@@ -37,7 +37,8 @@ def guess(path: Path, task: str | None = None) -> Guess:
         raise _refusal(table, task, [one.task for one in found])
     chosen = wanted[0]
     also = tuple(dict.fromkeys(one.task for one in found if one.task != chosen.task))
-    return _named(replace(chosen, also=also), table)
+    columns = [table.columns[name] for name in (chosen.text, chosen.pair) if name is not None]
+    return _named(replace(chosen, also=also, lengths=quantiles(sizes(*columns)) if columns else ()), table)
 
 
 def _refusal(table: Table, task: str | None, suits: Sequence[str]) -> ConfigError:

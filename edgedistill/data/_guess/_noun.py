@@ -14,7 +14,8 @@ class Guess:
     """One task that a file suits, with the column of each role.
 
     `columns` are names for a file without a header. `classes` counts distinct labels, `majority` is the share of the commonest, `span` the
-    lowest and highest of real-valued ones; `twins` names labels that differ only in capitals. `tokens` holds 95 % of the texts where `fits`.
+    lowest and highest of real-valued ones; `twins` names labels that differ only in capitals. `tokens` holds 95 % of the texts where `fits`;
+    `lengths` are evenly spaced quantiles of their tokens, guessed from bytes.
     `remarks` say by role why it is this column, `doubts` which others it could be, with what they hold. `also` are the other tasks that the
     file suits. `strength` ranks guesses.
     """
@@ -34,6 +35,7 @@ class Guess:
     twins: str = ""
     tokens: int = 0
     fits: bool = True
+    lengths: tuple[int, ...] = ()
     remarks: Mapping[str, str] = field(default_factory=dict)
     doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     also: tuple[str, ...] = ()

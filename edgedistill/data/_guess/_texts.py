@@ -10,6 +10,7 @@ from edgedistill.data._guess._table import Column, Table
 
 LENGTHS = (32, 64, 128, 256)  # tokens that a text may be cut to
 MARKS = 2  # tokens that frame a text, and one more for each further text
+QUANTILES = 20
 ALIKE = 3  # times longer that one side of an unnamed pair may be than the other
 LONGEST = "the column with the longest texts"
 
@@ -37,10 +38,21 @@ def other_texts(found: Sequence[Column]) -> tuple[str, ...]:
     return tuple(column.name for column in found[1:] if column.prose and column.mean > found[0].mean / 3)
 
 
+def quantiles(lengths: Iterable[int]) -> tuple[int, ...]:
+    """The middles of `QUANTILES` equal parts of the sorted lengths, at least 1 each; nothing of nothing."""
+    ordered = sorted(lengths)
+    return tuple(max(1, ordered[(2 * part + 1) * len(ordered) // (2 * QUANTILES)]) for part in range(QUANTILES)) if ordered else ()
+
+
+def sizes(*columns: Column) -> list[int]:
+    """Tokens of the columns together, by row, shortest first."""
+    marks = MARKS + len(columns) - 1
+    return sorted(sum(row) + marks for row in zip_longest(*(column.tokens for column in columns), fillvalue=0) if any(row))
+
+
 def length(*columns: Column, limits: Sequence[int] = LENGTHS) -> tuple[int, bool]:
     """The smallest length that holds the columns together in 95 % of the rows, and whether it does: none may."""
-    marks = MARKS + len(columns) - 1
-    sizes = sorted(sum(row) + marks for row in zip_longest(*(column.tokens for column in columns), fillvalue=0) if any(row))
-    most = sizes[min(len(sizes) - 1, -(-95 * len(sizes) // 100) - 1)] if sizes else 0
+    ordered = sizes(*columns)
+    most = ordered[min(len(ordered) - 1, -(-95 * len(ordered) // 100) - 1)] if ordered else 0
     fitting = [limit for limit in limits if most <= limit]
     return (fitting[0], True) if fitting else (limits[-1], False)
