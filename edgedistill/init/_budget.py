@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgedistill import estimate
 from edgedistill.data import Guess
@@ -22,23 +22,38 @@ SHARES = (1.0, 0.7, 0.5, 0.35)  # of the steps that a training would like
 DRAWS = (100_000, 50_000, 20_000, 10_000)  # rows of a file that is larger
 TEACH_BATCH, ROUND_BATCH = 32, 64
 TEACH_STEPS, ROUND_STEPS = 600, 2_000  # what a fine-tuning and a distillation of this size want, whatever the number of rows
+SMALL, MOST_COPIES = 12_000, 8  # training rows that augmenting makes of fewer, and how often it changes a row at most
+UNDROPPED = 3  # epochs of a teacher that do not overfit without dropout (benchmarks/LOG.md)
 FEWEST, TEACH_MOST, ROUND_MOST = 2, 20, 60  # epochs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a recipe asks for: `tokens` of a text, `rows` of the file (None: all), epochs, the student's layers, and the `costs` by stage.
+    """What a recipe asks for: `tokens` of a text, `rows` of the file (None: all), changed `copies` of each, epochs, the student's layers.
 
-    `whole_s` is what the build would take with nothing given up. Costs are empty where nothing is known of the teacher.
+    `share` is that of the steps which the trainings would like. `costs` are by stage, empty where nothing is known of the teacher; `whole_s`
+    is what the build would take with nothing given up.
     """
 
     tokens: int
     rows: int | None
+    copies: int
+    share: float
     teach_epochs: int
     round_epochs: int
     layers: tuple[int, ...]
     costs: Mapping[str, Cost]
     whole_s: float = 0.0
+
+    @property
+    def dropout(self) -> float:
+        """Of the teacher's fine-tuning: drawing the masks takes a quarter of the time."""
+        return 0.0 if self.teach_epochs <= UNDROPPED else 0.1
+
+    @property
+    def hurried(self) -> bool:
+        """Whether steps were given up: fewer of them want to be larger."""
+        return self.share < 1
 
     @property
     def seconds(self) -> float:
@@ -52,7 +67,7 @@ def choose(guess: Guess, plan: Plan, shares: tuple[float, float], speed: Speed) 
         return _choice(guess, plan, shares, None, guess.tokens, None, 1.0, (0, 1, 2))
     tried = [_choice(guess, plan, shares, speed, *asked) for asked in _ladder(guess)]
     fitting = next((one for one in tried if one.seconds <= AIM * LIMIT_S), tried[-1])
-    return Choice(**{name: getattr(fitting, name) for name in Choice.__slots__ if name != "whole_s"}, whole_s=tried[0].seconds)
+    return replace(fitting, whole_s=tried[0].seconds)
 
 
 def _ladder(guess: Guess) -> Iterator[tuple[int, int | None, float, tuple[int, ...]]]:
@@ -78,25 +93,33 @@ def _choice(
 ) -> Choice:
     count = rows or guess.rows
     train = max(1.0, count * (1 - sum(shares)))
-    teach = _epochs(train, TEACH_BATCH, share * TEACH_STEPS, TEACH_MOST)
-    distil = _epochs(train, ROUND_BATCH, share * ROUND_STEPS, ROUND_MOST)
-    costs = {} if speed is None else _costs(guess, plan, shares, speed, tokens, count, teach, distil, len(layers))
-    return Choice(tokens=tokens, rows=rows, teach_epochs=teach, round_epochs=distil, layers=layers, costs=costs)
+    copies = min(MOST_COPIES, max(0, round(SMALL / train) - 1)) if plan.augmented else 0
+    asked = Choice(
+        tokens=tokens,
+        rows=rows,
+        copies=copies,
+        share=share,
+        teach_epochs=_epochs(train, TEACH_BATCH, share * TEACH_STEPS, TEACH_MOST),
+        round_epochs=_epochs(train * (1 + copies), ROUND_BATCH, share * ROUND_STEPS, ROUND_MOST),
+        layers=layers,
+        costs={},
+    )
+    return asked if speed is None else replace(asked, costs=_costs(guess, plan, shares, speed, asked))
 
 
-def _costs(
-    guess: Guess, plan: Plan, shares: tuple[float, float], speed: Speed, tokens: int, count: int, teach: int, distil: int, layers: int
-) -> dict[str, Cost]:
-    work = Work(speed=speed, max_length=tokens, windows=plan.length == WINDOW)
+def _costs(guess: Guess, plan: Plan, shares: tuple[float, float], speed: Speed, asked: Choice) -> dict[str, Cost]:
+    work = Work(speed=speed, max_length=asked.tokens, windows=plan.length == WINDOW)
+    count = asked.rows or guess.rows
     every = Texts(rows=count, lengths=guess.lengths)
     train, validation, test = every.part(count * (1 - sum(shares))), every.part(count * shares[1]), every.part(count * shares[0])
-    student = Body(layers=layers, width=TEACHER.width, intermediate=TEACHER.intermediate, vocabulary=VOCABULARY, positions=TEACHER.positions)
+    copied = train.part(train.rows * (1 + asked.copies))
+    student = replace(TEACHER, layers=len(asked.layers), vocabulary=VOCABULARY)
     rest = REST_S + 4 * work.through(student, test, "run_s")
-    taught = work.training(TEACHER, train, validation, Schedule(epochs=teach, batch_size=TEACH_BATCH, dropout=0.1))
+    taught = work.training(TEACHER, train, validation, Schedule(epochs=asked.teach_epochs, batch_size=TEACH_BATCH, dropout=asked.dropout))
     return {
         **({"teach": taught} if plan.taught else {}),
-        "label": work.labelling(TEACHER, train),
-        "distil": work.training(student, train, validation, Schedule(epochs=distil, batch_size=ROUND_BATCH)),
+        "label": work.labelling(TEACHER, copied),
+        "distil": work.training(student, copied, validation, Schedule(epochs=asked.round_epochs, batch_size=ROUND_BATCH)),
         "the rest": Cost(rest, work.labelling(TEACHER, test).bytes),
     }
 

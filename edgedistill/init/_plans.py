@@ -19,7 +19,8 @@ FORMATS = 'one text a line; or csv, jsonl, parquet with text = "COLUMN"'
 class Plan:
     """The parts of a recipe that its task decides. `what` and `expect` are templates over the guess; `losses` have a remark each.
 
-    `model` is the teacher; `taught` says whether it is fine-tuned first, `trimmed` whether the student's vocabulary is made smaller.
+    `model` is the teacher; `taught` says whether it is fine-tuned first, `trimmed` whether the student's vocabulary is made smaller,
+    `augmented` whether few rows are made more.
     `length` opens the remark on max_length, empty where there is no such thing. `transfer` is where unlabelled examples could come from.
     """
 
@@ -31,6 +32,7 @@ class Plan:
     model: str = TEXT_TEACHER
     taught: bool = True
     trimmed: bool = True
+    augmented: bool = True
     millions: int = 12
     length: str = CUT
     transfer: tuple[str, str] = (LINES, FORMATS)
@@ -93,6 +95,7 @@ PLANS = {
         retention=0.7,
         score="perplexity, teacher's by student's,",
         trimmed=False,
+        augmented=False,
         millions=18,
     ),
     "image-classification": Plan(
@@ -102,6 +105,7 @@ PLANS = {
         score="accuracy",
         model="teacher",
         trimmed=False,
+        augmented=False,
         millions=0,
         length="",
         transfer=('"unlabelled"', "a folder with a folder of images in it, by any name"),

@@ -40,6 +40,7 @@ def recipe_text(found: Findings, folder: Path, choice: Choice | None = None) -> 
         "",
         *_student(plan, choice),
         "",
+        *_augment(choice),
         *_round(plan, rows, choice),
         "",
         "[gates]",
@@ -121,9 +122,9 @@ def _teacher(guess: Guess, plan: Plan, rows: float, choice: Choice) -> list[str]
         "",
         line("[teach]", f"fine-tune the teacher first{fresh}"),
         line(f"epochs = {epochs}", _steps(epochs, rows, TEACH_BATCH)),
-        "learning_rate = 5e-5",
+        "learning_rate = 1e-4" if choice.hurried else "learning_rate = 5e-5",
         f"batch_size = {TEACH_BATCH}",
-        "dropout = 0.1",
+        f"dropout = {choice.dropout}",
     ]
 
 
@@ -139,6 +140,18 @@ def _student(plan: Plan, choice: Choice) -> list[str]:
     ]
 
 
+def _augment(choice: Choice) -> list[str]:
+    if not choice.copies:
+        return []
+    return [
+        line("[augment]", "the rows are few: changed versions of them, for the teacher to label, show the student more of its opinion"),
+        line(f"copies = {choice.copies}", "of each training row; with a [transfer] of real texts this table is not needed"),
+        line("drop = 0.1", "of the words are left out"),
+        line("swap = 0.1", "of them change places"),
+        "",
+    ]
+
+
 def _round(plan: Plan, rows: float, choice: Choice) -> list[str]:
     epochs = choice.round_epochs
     return [
@@ -148,9 +161,9 @@ def _round(plan: Plan, rows: float, choice: Choice) -> list[str]:
         *[line(setting, remark) for setting, remark in plan.losses],
         "",
         "[rounds.schedule]",
-        line(f"epochs = {epochs}", f"{_steps(epochs, rows, ROUND_BATCH)}; it stops early when validation no longer improves"),
+        line(f"epochs = {epochs}", f"{_steps(epochs, rows * (1 + choice.copies), ROUND_BATCH)}; it stops early when validation no longer improves"),
         f"batch_size = {ROUND_BATCH}",
-        "learning_rate = 1e-4",
+        "learning_rate = 2e-4" if choice.hurried else "learning_rate = 1e-4",
     ]
 
 
