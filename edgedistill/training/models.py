@@ -86,7 +86,7 @@ def resolve(place: str) -> Path:
 def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **options: Any) -> Any:
     """A transformers model by the name of its auto class, in eager attention, the only form whose export fuses.
 
-    Shapes that transformers does not know come from the folder's config (`surgery`).
+    Shapes that transformers does not know come from the folder's config (`surgery`); weights are float32 unless `options` name another `dtype`.
 
     Raises ConfigError when the folder does not hold such a model; weights may be missing only where a `fresh_head` is to be trained.
     """
@@ -102,6 +102,8 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
     try:
         auto = getattr(transformers, auto_class)
         model, loading = surgery.load(auto, folder, attn_implementation="eager", use_safetensors=True, output_loading_info=True, **options)
+    except ConfigError:
+        raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and safetensors' own error here
         raise ConfigError(f"{folder} cannot be loaded as {auto_class}: {error}") from error
     missing = sorted(loading["missing_keys"])
