@@ -9,7 +9,7 @@ transformers' own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from edgedistill.errors import ConfigError
 
 KEY = "edgedistill"
 DTYPES = ("bfloat16", "float16", "float32")
+NOT_BY_LAYER = ("architectures", "eos_token_id", "stage_names", "out_features", "out_indices")  # lists that may happen to be as long
 SHOWN = 4  # tensors that an error names
 
 
@@ -101,6 +102,21 @@ def heads(config: Any) -> tuple[int, int]:
     count = getattr(config, family.heads)
     found = plan(config)
     return found.get("heads", count), found.get("head_size", getattr(config, family.width) // count)
+
+
+def depth_key(config: Any) -> str:
+    """What a family's config calls its number of layers."""
+    return str(getattr(config, "attribute_map", {}).get("num_hidden_layers", "num_hidden_layers"))
+
+
+def keep_layers(config: Any, kept: Sequence[int]) -> None:
+    """Write the number of layers that stay into a config, and leave the entries of those layers in each list that has one for every layer."""
+    name = depth_key(config)
+    depth = getattr(config, name)
+    for key, value in config.to_dict().items():
+        if isinstance(value, list) and len(value) == depth and key not in NOT_BY_LAYER and max(kept, default=0) < depth:
+            setattr(config, key, [value[layer] for layer in kept])
+    setattr(config, name, len(kept))
 
 
 def layers(model: Any) -> list[Any]:

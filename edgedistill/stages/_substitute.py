@@ -83,8 +83,7 @@ class Substitutes:
         import torch
 
         device = self.model.device
-        padding = int(getattr(self.model.config, "pad_token_id", 0) or 0)
-        inputs = {name: torch.from_numpy(value).to(device) for name, value in task.feeds(rows, padding).items()}
+        inputs = {name: torch.from_numpy(value).to(device) for name, value in task.feeds(rows, models.pad_id(self.model)).items()}
         with torch.inference_mode():
             logits = task.forward(self.model, models.accepted(self.model, inputs))  # [b, s, v]
             picked = logits[np.arange(len(rows)), [row.at[0] for row in rows]]  # [b, v]

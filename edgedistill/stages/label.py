@@ -43,7 +43,7 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
     """Write `SPLIT-NNNNN.npz`, fp16 answers in the order of the split. A killed run goes on with the first missing shard."""
-    from edgedistill.stages._training import pad_id, predict
+    from edgedistill.stages._training import predict
 
     task = plugins.load("tasks", params.task)
     encoder = models.load_encoder(task, inputs["teach"].path)
@@ -61,7 +61,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     for name, start in missing:
         rows = task.encode(encoder, sources[name][start : start + shard], params.max_length)
         seen = partial(_tell, progress, done, total, len(rows) / max(sum(map(len, rows)), 1))
-        found = predict(model, task, rows, pad_id(encoder), seen=seen)
+        found = predict(model, task, rows, seen=seen)
         _write(_shard(out, name, start // shard), [ragged.joined(arrays) for arrays in found], task.VOCABULARY)
         done += len(rows)
     facts = {"rows": total, "shards": len(shards), "bytes": sum(file.stat().st_size for file in out.glob("*.npz"))}

@@ -36,7 +36,11 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     if place.startswith("hub:"):
         return []
     faults = models.folder_faults("teacher.model", Path(place))
-    return faults or models.length_faults(models.full_config(Path(place)), params.max_length)
+    if faults:
+        return faults
+    auto_class = plugins.load("tasks", params.task).AUTO_CLASS
+    long = models.length_faults(models.full_config(Path(place)), params.max_length)
+    return long + models.padding_faults("teacher.model", auto_class, Path(place))
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:

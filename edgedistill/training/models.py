@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from edgedistill import ragged, surgery
 from edgedistill.errors import ConfigError, Fault
+from edgedistill.training import _tokenizer
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "model.pth")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+DECIDES_AT_THE_END = "AutoModelForSequenceClassification"
 PROCESSOR = "preprocessor_config.json"  # what a model of images has instead of a tokenizer
 
 
@@ -63,11 +65,36 @@ def full_config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def length_faults(config: Mapping[str, Any], max_length: int) -> list[Fault]:
+def length_faults(config: Mapping[str, Any], max_length: int, whose: str = "the teacher") -> list[Fault]:
     """A text may not be longer than the model has positions; RoBERTa's kind keeps the first of them for padding."""
-    positions = config.get("max_position_embeddings", max_length)
-    room = positions - (2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0)
-    return [Fault("data.max_length", f"{max_length} tokens, but the teacher has positions for {room}")] if max_length > room else []
+    positions = config.get("max_position_embeddings", config.get("n_positions", max_length))
+    room = positions - (2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer") else 0)
+    return [Fault("data.max_length", f"{max_length} tokens, but {whose} has positions for {room}")] if max_length > room else []
+
+
+def padding_faults(where: str, auto_class: str, folder: Path) -> list[Fault]:
+    """A decoder's answer stands at a text's last token, which it finds by the padding behind it: without a padding token it takes no batch."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    config = full_config(folder)
+    by_mask = auto_class != DECIDES_AT_THE_END or config["model_type"] in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if by_mask or "vocab_size" not in config or config.get("pad_token_id") is not None:
+        return []
+    if _tokenizer.padding(folder, load_tokenizer(folder), config) is not None:
+        return []
+    what = f"{folder} has no padding token, and no end of text to take its place"
+    return [Fault(where, what, f'add "pad_token_id" with the id of a token that no text holds to {folder / "config.json"}')]
+
+
+def give_padding(model: Any, folder: Path, tokenizer: Any = None) -> None:
+    """Write the tokenizer's padding, or its end of text, into the config of a model of texts that names none; the folder's if none is given."""
+    if getattr(model.config, "vocab_size", None) and getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = _tokenizer.padding(folder, tokenizer or load_tokenizer(folder), model.config.to_dict())
+
+
+def pad_id(model: Any) -> int:
+    """What a model's batches are filled up with; where it names nothing, 0: these positions are masked."""
+    return int(getattr(model.config, "pad_token_id", 0) or 0)
 
 
 def resolve(place: str) -> Path:
@@ -92,7 +119,7 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
     """
     import transformers
 
-    faults = folder_faults("", folder)
+    faults = folder_faults("", folder) or padding_faults("", auto_class, folder)
     if faults:
         raise ConfigError(faults)
     transformers.logging.set_verbosity_error()
@@ -110,6 +137,7 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
     if missing and not fresh_head:
         what = f"{folder} has no weights for {', '.join(missing[:4])}: it is a backbone that does not know the task"
         raise ConfigError(what, hint="add [teach] to fine-tune it on the data's classes")
+    give_padding(model, folder)
     return model
 
 
