@@ -54,9 +54,13 @@ def asked(folder: Path, max_length: int = 24, **student_keys: Any) -> list[tuple
 # ── padding ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("settings", [{}, {"padding_side": "left"}], ids=["plain", "left"])
 @pytest.mark.parametrize("family", DECODERS)
-def test_batches_are_filled_up_with_the_end_of_text_when_a_decoder_names_no_padding(folders: dict[str, Path], family: str) -> None:
-    """The truth is transformers' own answer to each text by itself, where nothing is filled up."""
+def test_batches_are_filled_up_with_the_end_of_text_when_a_decoder_names_no_padding(
+    folders: dict[str, Path], family: str, settings: dict[str, str]
+) -> None:
+    """The truth is transformers' own answer to each text by itself, where nothing is filled up, so that the side has no say."""
+    (folders[family] / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     plain = transformers.AutoModelForSequenceClassification.from_pretrained(folders[family]).eval()
     assert plain.config.pad_token_id is None
     model = models.load_model(AUTO, folders[family])

@@ -44,7 +44,7 @@ class Substitutes:
 
         self.model = models.load_model(task.AUTO_CLASS, folder).to(accelerator().device).eval()
         self.tokenizer = models.load_encoder(task, folder)
-        self.tokenizer.enable_truncation(max_length)
+        self.tokenizer.enable_truncation(max_length, direction=runtime.side(self.tokenizer))
         try:
             self.mask = task.mask_id(self.tokenizer)
         except ValueError as error:

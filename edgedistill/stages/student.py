@@ -64,7 +64,8 @@ def _config_faults(params: Params, teacher: Path, auto_class: str) -> list[Fault
 
 def _checkpoint_faults(params: Params, folder: Path, auto_class: str) -> list[Fault]:
     long = models.length_faults(models.full_config(folder), params.max_length, "the student")
-    return long + models.padding_faults("student.model", auto_class, folder)
+    told = models.text_faults(plugins.load("tasks", params.task), folder, params.max_length, "the student")
+    return long + told + models.padding_faults("student.model", auto_class, folder)
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     tokenizer = encoder if hasattr(encoder, "get_vocab_size") else None
     texts = texts_of(one for name in ("train", "transfer") for one in read_split(prepared, name).examples) if tokenizer else []
     place = inputs.places.get("student")
+    checkpoint = models.resolve(place) if place else None
     model = models.load_model(task.AUTO_CLASS, teacher)
     origin = students.Origin(
         teacher=model,
@@ -83,7 +85,8 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         texts=texts,
         labels=labels,
         auto_class=task.AUTO_CLASS,
-        checkpoint=models.resolve(place) if place else None,
+        checkpoint=checkpoint,
+        own=models.load_tokenizer(checkpoint) if checkpoint and tokenizer is not None else None,
         inputs=_calibration(task, model, encoder, prepared, params.max_length),
     )
     wanted, tried = _resolved(params, origin, task, inputs, out, progress)

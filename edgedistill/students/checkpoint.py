@@ -39,7 +39,7 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     }
     try:
         model = surgery.load(auto, origin.checkpoint, **options)
-        tokenizer = None if origin.tokenizer is None else Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))
+        tokenizer = None if origin.tokenizer is None else origin.own or Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))
     except ConfigError as error:
         raise ConfigError([Fault("student.model", fault.what, fault.hint) for fault in error.faults]) from error
     except Exception as error:  # transformers raises OSError, ValueError and safetensors' own, tokenizers bare Exception

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgedistill import ragged, surgery
+from edgedistill import ragged, runtime, surgery
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.training import _tokenizer
 
@@ -70,6 +70,11 @@ def length_faults(config: Mapping[str, Any], max_length: int, whose: str = "the 
     positions = config.get("max_position_embeddings", config.get("n_positions", max_length))
     room = positions - (2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer") else 0)
     return [Fault("data.max_length", f"{max_length} tokens, but {whose} has positions for {room}")] if max_length > room else []
+
+
+def text_faults(task: Any, folder: Path, max_length: int, whose: str = "the teacher") -> list[Fault]:
+    """What the files beside a tokenizer say against texts of this length, as plain JSON; nothing where the task reads none."""
+    return _tokenizer.faults(folder, max_length, whose) if "tokenizer.json" in task.FILES else []
 
 
 def padding_faults(where: str, auto_class: str, folder: Path) -> list[Fault]:
@@ -142,17 +147,13 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The `tokenizers.Tokenizer` of a model folder, without padding or truncation. Raises ConfigError when there is none."""
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
+    """The `tokenizers.Tokenizer` of a model folder, as transformers would read it; it fills up and cuts nothing, but knows the side to cut.
 
-    try:
-        file = folder / "tokenizer.json"
-        tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else AutoTokenizer.from_pretrained(folder).backend_tokenizer
-    except Exception as error:  # tokenizers raises bare Exception, transformers OSError and ValueError
-        raise ConfigError(f"{folder} has no tokenizer that can be loaded: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    Raises ConfigError when there is none, or settings beside it that cannot be kept.
+    """
+    tokenizer = _tokenizer.load(folder)
+    tokenizer.no_padding()  # what is filled up is masked, and a decoder's last token is sought before it: `padding_side` changes no answer
+    runtime.leave_whole(tokenizer, _tokenizer.side(folder, tokenizer))
     return tokenizer
 
 
