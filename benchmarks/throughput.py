@@ -33,7 +33,7 @@ from edgedistill.progress import Progress, silent
 from edgedistill.spec import Loss, Schedule
 from edgedistill.stages._splits import Split
 from edgedistill.stages._terms import Terms
-from edgedistill.stages._training import Material, fit, pad_id, predict
+from edgedistill.stages._training import Material, fit, predict
 from edgedistill.training import models
 from edgedistill.training.batches import bucketed
 from edgedistill.training.loop import has_bf16
@@ -98,14 +98,14 @@ def _autocast() -> Any:
 
 def _labelling(task: Any, encoder: Any, model: Any, texts: Sequence[str]) -> tuple[Callable[[], None], Callable[[], None]]:
     """Through the pipe: encode, batch, predict, and write the shard. Bare: forward passes over tensors that are there."""
-    examples, padding = [{"text": text} for text in texts], pad_id(encoder)
+    examples, padding = [{"text": text} for text in texts], models.pad_id(model)
     rows = [row for one in task.encode(encoder, examples, MAX_LENGTH) for row in one]
     batches = [[rows[index] for index in batch] for batch in runtime.by_length(rows, 128)]
     ready = [{name: torch.from_numpy(value) for name, value in task.feeds(batch, padding).items()} for batch in batches]
 
     def ours() -> None:
         encoded = task.encode(encoder, examples, MAX_LENGTH)
-        found = predict(model, task, encoded, padding)
+        found = predict(model, task, encoded)
         with tempfile.TemporaryDirectory() as folder:
             ragged.save(Path(folder) / "shard.npz", [ragged.joined(arrays) for arrays in found], np.float16)
 
@@ -131,7 +131,8 @@ def _training(task: Any, encoder: Any, new: Callable[[], Any], texts: Sequence[s
     material = Material.of(task, encoder, split, two, ["a", "b"], MAX_LENGTH, teacher)
     losses = {"kl": Loss(weight=0.9, temperature=2.0), "ce": Loss(weight=0.1)}
     lengths = [sum(len(row) for row in rows) for rows in material.rows]
-    ready = [material.collate(batch) for batch in bucketed(lengths, BATCH, 1, 0, material.frequency)]
+    padding = models.pad_id(new())
+    ready = [material.collate(padding, batch) for batch in bucketed(lengths, BATCH, 1, 0, material.frequency)]
 
     def ours() -> None:
         model = new()

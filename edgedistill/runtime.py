@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,9 @@ from edgedistill.errors import DeviceError, IntegrityError, StageError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
+
+RIGHT = "right"
+ENDLESS = 2**31 - 1  # tokens that no text has
 
 TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}  # official builds report home by default
 
@@ -62,6 +66,29 @@ def load_tokenizer(file: Path) -> Tokenizer:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exception from Rust
         raise IntegrityError(f"{file} is not a tokenizer: {error}") from error
+
+
+def side(tokenizer: Tokenizer) -> str:
+    """Where a tokenizer cuts what is too long: `right` keeps a text's beginning, `left` its end. It lies in the file, as part of the truncation."""
+    return str((tokenizer.truncation or {}).get("direction", RIGHT))
+
+
+def leave_whole(tokenizer: Tokenizer, direction: str) -> None:
+    """Let a tokenizer cut nothing, and remember the side: whoever has it next counts whole texts, or saves it."""
+    tokenizer.no_truncation()
+    if direction != RIGHT:
+        tokenizer.enable_truncation(ENDLESS, direction=direction)
+
+
+@contextmanager
+def cut(tokenizer: Tokenizer, max_length: int, **options: Any) -> Iterator[None]:
+    """Inside, texts are cut at `max_length` tokens, on the tokenizer's side unless `options` name a `direction`; after it they are whole."""
+    before = side(tokenizer)
+    tokenizer.enable_truncation(max_length, **{"direction": before} | options)
+    try:
+        yield
+    finally:
+        leave_whole(tokenizer, before)
 
 
 def zeros(entry: Any, sizes: Mapping[str, int]) -> NDArray[Any]:

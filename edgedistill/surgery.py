@@ -9,12 +9,17 @@ transformers' own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedistill.errors import ConfigError
+
 KEY = "edgedistill"
+DTYPES = ("bfloat16", "float16", "float32")
+NOT_BY_LAYER = ("architectures", "eos_token_id", "stage_names", "out_features", "out_indices")  # lists that may happen to be as long
+SHOWN = 4  # tensors that an error names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +104,21 @@ def heads(config: Any) -> tuple[int, int]:
     return found.get("heads", count), found.get("head_size", getattr(config, family.width) // count)
 
 
+def depth_key(config: Any) -> str:
+    """What a family's config calls its number of layers."""
+    return str(getattr(config, "attribute_map", {}).get("num_hidden_layers", "num_hidden_layers"))
+
+
+def keep_layers(config: Any, kept: Sequence[int]) -> None:
+    """Write the number of layers that stay into a config, and leave the entries of those layers in each list that has one for every layer."""
+    name = depth_key(config)
+    depth = getattr(config, name)
+    for key, value in config.to_dict().items():
+        if isinstance(value, list) and len(value) == depth and key not in NOT_BY_LAYER and max(kept, default=0) < depth:
+            setattr(config, key, [value[layer] for layer in kept])
+    setattr(config, name, len(kept))
+
+
 def layers(model: Any) -> list[Any]:
     """The modules of the layers, from the bottom up."""
     family = FAMILIES[model.config.model_type]
@@ -165,11 +185,30 @@ def construct(model_class: Any, config: Any) -> Any:
     return model
 
 
-def load(auto: Any, folder: Path, **options: Any) -> Any:
+def load(auto: Any, folder: Path, *, dtype: str = "float32", **options: Any) -> Any:
     """`auto.from_pretrained(folder, **options)`, by whatever `options` ask for, into the shapes of the folder's plan.
 
-    A class of the same name whose constructor applies the plan lets transformers do the loading: its checks, renamings and ties hold.
+    The one place where a model's weights come in: in `dtype`, whatever type they lie in the file, and finite.
+    Raises ConfigError with the names of those that hold NaN or Inf.
     """
+    loaded = _read(auto, folder, **options, dtype=dtype)
+    strange = _not_finite(loaded[0] if isinstance(loaded, tuple) else loaded)
+    if strange:
+        shown = [*strange[:SHOWN], *([f"{len(strange) - SHOWN} more"] if len(strange) > SHOWN else [])]
+        what = f"{folder} has weights that are no finite numbers: {', '.join(shown)}"
+        raise ConfigError(what, hint="save it from a training that did not diverge, in float32 or bfloat16: float16 ends at 65,504")
+    return loaded
+
+
+def _not_finite(model: Any) -> list[str]:
+    """Each weight that holds NaN or Inf, with how many of its values do."""
+    found = ((name, weight) for name, weight in model.state_dict().items() if weight.is_floating_point())
+    bad = ((name, int((~weight.isfinite()).sum()), weight.numel()) for name, weight in found)
+    return [f"{name} (NaN or Inf in {count} of {size})" for name, count, size in bad if count]
+
+
+def _read(auto: Any, folder: Path, **options: Any) -> Any:
+    """A class of the same name whose constructor applies the plan lets transformers do the loading: its checks, renamings and ties hold."""
     import torch
     from transformers import AutoConfig
 

@@ -63,6 +63,7 @@ def test_keys_are_the_same_when_planned_twice(folder: Path) -> None:
         ("rounds.0.schedule.epochs=1", ["distil", "export", "quantize", "check", "pack"]),
         ("student.vocabulary=90", ["student", "distil", "export", "quantize", "check", "pack"]),
         ("teach.epochs=1", ["teach", "student", "export", "label", "distil", "export", "quantize", "check", "pack"]),
+        ("teacher.dtype='bfloat16'", ["label", "distil", "export", "quantize", "check", "pack"]),
         ("controls=true", ["distil", "export", "check", "pack"]),
     ],
 )

@@ -111,6 +111,7 @@ LATER = {
     "quantization_aware": False,
     "counted": "",
     "attention": "fused",
+    "dtype": None,
 }  # fields that came after there were stores: unset, they ask for what was always done, by the same key
 
 
@@ -184,7 +185,9 @@ def _rounds(planner: _Planner, material: Mapping[str, Step], student: Step) -> l
 
 
 def _label(planner: _Planner, needs: Mapping[str, Step]) -> Step:
-    params = plugins.load("stages", "label").Params(task=planner.recipe.task, max_length=planner.recipe.data.max_length)
+    params = plugins.load("stages", "label").Params(
+        task=planner.recipe.task, max_length=planner.recipe.data.max_length, dtype=planner.recipe.teacher.dtype
+    )
     return planner.step("label", params, needs)
 
 

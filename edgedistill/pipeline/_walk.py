@@ -95,6 +95,7 @@ def unmade(plans: Collection[Sequence[Step]], store: Store) -> list[Step]:
 
 
 MODELS = {"teacher": "teacher.model", "student": "student.model", "augmenter": "augment.model"}  # roles of places that are models, as a recipe says
+WHOSE = {"teacher": "the teacher", "student": "the student", "augmenter": "augment.model"}
 DEEP = ("augment", "teach", "student", "distil")  # stages whose demands only transformers and torch can judge
 
 
@@ -123,8 +124,13 @@ def _folder_faults(step: Step) -> list[Fault]:
     """What the model folders of a step lack."""
     from edgedistill.training import models
 
-    places = [(where, step.places.get(role, "hub:")) for role, where in MODELS.items()]
-    return [fault for where, place in places if not place.startswith("hub:") for fault in models.folder_faults(where, Path(place))]
+    task = plugins.load("tasks", step.params.task)
+    faults: list[Fault] = []
+    for role, where in MODELS.items():
+        place = step.places.get(role, "hub:")
+        if not place.startswith("hub:"):
+            faults += models.folder_faults(where, Path(place)) or models.text_faults(task, Path(place), step.params.max_length, WHOSE[role])
+    return faults
 
 
 def _round_faults(recipe: Recipe, plans: Collection[Sequence[Step]]) -> list[Fault]:

@@ -58,9 +58,13 @@ class Transfer(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher(Noun):
-    """A transformers model: a folder, `package:NAME[/FOLDER]`, or `hub:OWNER/NAME[@REVISION]`."""
+    """A transformers model: a folder, `package:NAME[/FOLDER]`, or `hub:OWNER/NAME[@REVISION]`.
+
+    Its weights are read as float32. `dtype` (`bfloat16`, `float16`) is what a GPU labels the rows in; a CPU labels in float32.
+    """
 
     model: str
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

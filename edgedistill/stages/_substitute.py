@@ -44,7 +44,7 @@ class Substitutes:
 
         self.model = models.load_model(task.AUTO_CLASS, folder).to(accelerator().device).eval()
         self.tokenizer = models.load_encoder(task, folder)
-        self.tokenizer.enable_truncation(max_length)
+        self.tokenizer.enable_truncation(max_length, direction=runtime.side(self.tokenizer))
         try:
             self.mask = task.mask_id(self.tokenizer)
         except ValueError as error:
@@ -83,8 +83,7 @@ class Substitutes:
         import torch
 
         device = self.model.device
-        padding = int(getattr(self.model.config, "pad_token_id", 0) or 0)
-        inputs = {name: torch.from_numpy(value).to(device) for name, value in task.feeds(rows, padding).items()}
+        inputs = {name: torch.from_numpy(value).to(device) for name, value in task.feeds(rows, models.pad_id(self.model)).items()}
         with torch.inference_mode():
             logits = task.forward(self.model, models.accepted(self.model, inputs))  # [b, s, v]
             picked = logits[np.arange(len(rows)), [row.at[0] for row in rows]]  # [b, v]

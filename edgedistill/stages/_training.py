@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from edgedistill.stages._splits import Split
 from edgedistill.stages._terms import Terms
 from edgedistill.training.fake_quantization import fake_quantized
 from edgedistill.training.loop import Plan, Trained, accelerator, train
-from edgedistill.training.models import accepted, attend, set_dropout
+from edgedistill.training.models import accepted, attend, pad_id, set_dropout
 
 LABELLED_TOKENS = 16_384  # that go through a model at once where no gradient is kept: 128 texts of 128
 
@@ -39,7 +40,6 @@ class Material:
     places: NDArray[np.int64]  # of each example in `teacher`
     weights: NDArray[np.float32] | None
     validation: Validation
-    pad_id: int
     left_out: int
 
     @classmethod
@@ -67,14 +67,13 @@ class Material:
             places=np.array(kept, np.int64),
             weights=weights,
             validation=Validation.of(task, encoder, validation, names, max_length),
-            pad_id=pad_id(encoder),
             left_out=len(rows) - len(kept),
         )
 
-    def collate(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """A batch of examples: the model's inputs, where the answers are, labels, and the teacher's answers."""
+    def collate(self, padding: int, indices: Sequence[int]) -> dict[str, Tensor]:
+        """A batch of examples: the model's inputs, filled up with `padding`, where the answers are, labels, and the teacher's answers."""
         rows = [row for index in indices for row in self.rows[index]]
-        batch = {f"input {name}": torch.from_numpy(value) for name, value in self.task.feeds(rows, self.pad_id).items()}
+        batch = {f"input {name}": torch.from_numpy(value) for name, value in self.task.feeds(rows, padding).items()}
         batch |= {f"pick {name}": torch.from_numpy(value) for name, value in self.task.picks(rows).items()}
         batch["labels"] = torch.from_numpy(np.concatenate([self.labels[index] for index in indices]))
         if self.teacher is not None:
@@ -93,27 +92,19 @@ class Validation:
     split: Split
     rows: list[list[Any]]
     names: Sequence[str]
-    pad_id: int
 
     @classmethod
     def of(cls, task: Any, encoder: Any, split: Split, names: Sequence[str], max_length: int) -> Validation:
         """Encode it."""
-        return cls(task=task, split=split, rows=task.encode(encoder, split.examples, max_length), names=names, pad_id=pad_id(encoder))
+        return cls(task=task, split=split, rows=task.encode(encoder, split.examples, max_length), names=names)
 
     def score(self, model: Any) -> float:
         """The task's metric of a torch model."""
         found = []
         for part in quality.parts(len(self.rows)):
-            outputs = predict(model, self.task, self.rows[part], self.pad_id)
+            outputs = predict(model, self.task, self.rows[part])
             found.append(self.task.evidence(outputs, self.rows[part], self.split.examples[part], self.split.targets[part], self.names))
         return float(self.task.total(np.concatenate(found)))
-
-
-def pad_id(encoder: Any) -> int:
-    """The id of the padding token; 0 where there is none (its positions are masked anyway)."""
-    if not hasattr(encoder, "token_to_id"):
-        return 0
-    return next((found for name in ("[PAD]", "<pad>") if (found := encoder.token_to_id(name)) is not None), 0)
 
 
 def fit(
@@ -128,7 +119,7 @@ def fit(
     plan = Plan(
         lengths=[sum(len(row) for row in rows) for rows in material.rows],
         frequency=material.frequency,
-        collate=material.collate,
+        collate=partial(material.collate, pad_id(model)),
         loss=lambda module, extras, batch, share: terms(material.task, module, extras, batch, share),
         score=material.validation.score,
         higher=material.task.HIGHER,
@@ -157,7 +148,7 @@ def curves(trained: Trained) -> dict[str, Any]:
 
 
 def predict(
-    model: Any, task: Any, examples: Sequence[Sequence[Any]], padding: int, batch_size: int = 128, seen: Callable[[int], None] = lambda done: None
+    model: Any, task: Any, examples: Sequence[Sequence[Any]], batch_size: int = 128, seen: Callable[[int], None] = lambda done: None
 ) -> list[list[NDArray[np.float32]]]:
     """A torch model's answers to every row of every example."""
     machine = accelerator()
@@ -168,7 +159,7 @@ def predict(
     with torch.inference_mode(), machine.autocast():
         for batch in runtime.by_length(rows, batch_size, LABELLED_TOKENS):
             some = [rows[index] for index in batch]
-            inputs = accepted(model, {name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds(some, padding).items()})
+            inputs = accepted(model, {name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds(some, pad_id(model)).items()})
             raw = task.forward(model, inputs).float().cpu().numpy()
             found.update(zip(batch.tolist(), ragged.cut(task, raw, some), strict=True))
             seen(len(found))

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from edgedistill import runtime
 from edgedistill.spec import Inputs
 
 READING = {
-    "tokenizer.json": "Read `tokenizer.json` with a tokenizer of the Hugging Face format, cut at {length} tokens, and feed {inputs}, one at a time.",
+    "tokenizer.json": "Read `tokenizer.json` with a tokenizer of the Hugging Face format, cut at {cut} tokens, and feed {inputs}, one at a time.",
     "preprocessor_config.json": "Turn an image as `preprocessor_config.json` says (size, scale, mean, deviation), and feed {inputs}.",
 }
+
+
+def side(task: Any, folder: Path) -> str:
+    """Where a bundle's texts are cut; tasks that read a text in windows cut nothing off."""
+    cuts = "tokenizer.json" in task.FILES and not getattr(task, "WINDOWS", False)
+    return runtime.side(task.load(folder)) if cuts else runtime.RIGHT
 
 
 def usage(params: Any, inputs: Inputs, task: Any, labels: Sequence[str], tensors: Sequence[Mapping[str, Any]]) -> str:
@@ -21,7 +29,8 @@ def usage(params: Any, inputs: Inputs, task: Any, labels: Sequence[str], tensors
     fed = " and ".join(f"`{one['name']}` ({one['dtype']})" for one in tensors)
     paired = task.UNLABELLED.get("pair") == "" and "pair" in params.columns
     shown = '\'{"text": "some text", "pair": "another"}\'' if paired else task.SHOWN
-    reading = " ".join(READING[name].format(length=params.max_length, inputs=fed) for name in task.FILES)
+    cut = f"the last {params.max_length}" if side(task, inputs["export"].path) == "left" else params.max_length
+    reading = " ".join(READING[name].format(cut=cut, inputs=fed) for name in task.FILES)
     return f"""# {params.name} for {params.target.name}
 
 {params.target.summary}. Scheme `{scheme}`{classes}.

@@ -63,7 +63,8 @@ def _model_faults(folder: Path, max_length: int) -> list[Fault]:
     kinds = config.get("architectures") or []
     if kinds and not any("MaskedLM" in kind or "PreTraining" in kind for kind in kinds):
         return [Fault("augment.model", f"{folder} is a {kinds[0]}, not a masked language model", "name one that was saved with its head")]
-    return [Fault("augment.model", fault.what.replace("the teacher", "it"), fault.hint) for fault in models.length_faults(config, max_length)]
+    long = [Fault("augment.model", fault.what, fault.hint) for fault in models.length_faults(config, max_length, "it")]
+    return long + models.text_faults(plugins.load("tasks", "masked-language-modeling"), folder, max_length, "augment.model")
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import graphs, plugins, ragged, runtime
-from edgedistill.errors import Fault
+from edgedistill.errors import Fault, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs
 from edgedistill.stages import _quality as quality
@@ -50,7 +50,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     task = plugins.load("tasks", params.task)
     folder, prepared = inputs["model"].path, inputs["prepare"].path
     model = models.load_model(task.AUTO_CLASS, folder).eval()
-    encoder, padding = models.load_encoder(task, folder), _pad_id(model)
+    encoder, padding = models.load_encoder(task, folder), models.pad_id(model)
     some = [row for rows in task.encode(encoder, read_split(prepared, "validation").examples[:PARITY_ROWS], params.max_length) for row in rows]
     sample = models.accepted(model, task.feeds(some[:2], padding))
     exporter = plugins.load("exporters", params.exporter)
@@ -88,10 +88,6 @@ def ensures(out: Path) -> None:
     needs_files(out, "fused.onnx", "evidence.npy", "decisions.npz")
 
 
-def _pad_id(model: Any) -> int:
-    return int(getattr(model.config, "pad_token_id", 0) or 0)
-
-
 def _parity(model: Any, session: Any, task: Any, rows: Sequence[Any], padding: int) -> tuple[float, float]:
     """Largest difference of answers between torch and ONNX on padded batches of real examples, and the share of like decisions."""
     ours: list[NDArray[Any]] = []
@@ -99,7 +95,12 @@ def _parity(model: Any, session: Any, task: Any, rows: Sequence[Any], padding: i
     for start in range(0, len(rows), PARITY_BATCH):
         batch = rows[start : start + PARITY_BATCH]
         feeds = task.feeds(batch, padding)
-        ours += ragged.cut(task, session.run(None, {name: feeds[name] for name in names})[0], batch)
+        try:
+            raw = session.run(None, {name: feeds[name] for name in names})[0]
+        except Exception as error:  # onnxruntime's own exceptions share no public base class
+            what = f"the graph of this {model.config.model_type} does not run for other lengths than that it was traced at: {error}"
+            raise StageError(what, hint="its code branches on the length of a text: take a model of another family") from error
+        ours += ragged.cut(task, raw, batch)
     theirs = models.answers(task, model, rows, padding, PARITY_BATCH)
     same = [np.array_equal(mine.argmax(axis=1), other.argmax(axis=1)) for mine, other in zip(ours, theirs, strict=True)]
     worst = max(float(np.abs(mine - other).max()) for mine, other in zip(ours, theirs, strict=True) if mine.size)

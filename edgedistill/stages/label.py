@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import plugins, ragged
+from edgedistill import plugins, ragged, surgery
 from edgedistill.cache import PART
-from edgedistill.errors import Fault, StageError
+from edgedistill.errors import Fault, StageError, nearest
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs
 from edgedistill.stages._splits import read_sources
@@ -21,26 +21,29 @@ from edgedistill.training import models
 
 VERSION = 2  # 2: every task, ragged shards
 TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
+WHOLE = "float32"
 SHARD = 4096  # rows: about ten seconds of a small teacher on two cores, which is what a kill can cost
 WIDE_SHARD = 256  # the same where each answer is over a whole vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """The teacher is the input `teach`."""
+    """The teacher is the input `teach`; `dtype` is the recipe's for its weights on a GPU, None float32."""
 
     task: str
     max_length: int
+    dtype: str | None = None
 
 
 def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
-    """Nothing that `teach` does not promise."""
-    return []
+    """A type that weights can have; the rest is what `teach` promises."""
+    known = params.dtype is None or params.dtype in surgery.DTYPES
+    return [] if known else [Fault("teacher.dtype", f"unknown type '{params.dtype}'", nearest(str(params.dtype), surgery.DTYPES))]
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
     """Write `SPLIT-NNNNN.npz`, fp16 answers in the order of the split. A killed run goes on with the first missing shard."""
-    from edgedistill.stages._training import pad_id, predict
+    from edgedistill.stages._training import predict
 
     task = plugins.load("tasks", params.task)
     encoder = models.load_encoder(task, inputs["teach"].path)
@@ -53,14 +56,26 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     missing = [(name, start) for name, start in shards if not _shard(out, name, start // shard).is_file()]
     total = sum(len(part) for part in sources.values())
     done = total - sum(len(sources[name][start : start + shard]) for name, start in missing)
-    model = models.load_model(task.AUTO_CLASS, inputs["teach"].path) if missing else None
+    dtype = _dtype(params, progress)
+    model = models.load_model(task.AUTO_CLASS, inputs["teach"].path, dtype=dtype) if missing else None
     for name, start in missing:
         rows = task.encode(encoder, sources[name][start : start + shard], params.max_length)
         seen = partial(_tell, progress, done, total, len(rows) / max(sum(map(len, rows)), 1))
-        found = predict(model, task, rows, pad_id(encoder), seen=seen)
+        found = predict(model, task, rows, seen=seen)
         _write(_shard(out, name, start // shard), [ragged.joined(arrays) for arrays in found], task.VOCABULARY)
         done += len(rows)
-    return {"rows": total, "shards": len(shards), "bytes": sum(file.stat().st_size for file in out.glob("*.npz"))}
+    facts = {"rows": total, "shards": len(shards), "bytes": sum(file.stat().st_size for file in out.glob("*.npz"))}
+    return facts | ({} if params.dtype is None else {"dtype": dtype})
+
+
+def _dtype(params: Params, progress: Progress) -> str:
+    """The type of the teacher's weights here: the recipe's where there is a GPU, which gains by it."""
+    import torch
+
+    if params.dtype is None or params.dtype == WHOLE or torch.cuda.is_available():
+        return params.dtype or WHOLE
+    progress.note(f"teacher.dtype = '{params.dtype}' is for a GPU, and there is none here: the teacher labels in {WHOLE}")
+    return WHOLE
 
 
 def ensures(out: Path) -> None:

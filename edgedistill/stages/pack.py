@@ -21,7 +21,7 @@ from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Target, plain
 from edgedistill.stages import needs_files
 from edgedistill.stages._splits import class_names, read_split
-from edgedistill.stages._usage import usage
+from edgedistill.stages._usage import side, usage
 from edgedistill.training import models
 
 VERSION = 4  # 2: every task; 3: what the search found out of each candidate, and the graph; 4: the parity ladder
@@ -144,7 +144,7 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -
         },
         "inputs": [_tensor(entry) for entry in session.get_inputs()],
         "outputs": [_tensor(entry) for entry in session.get_outputs()],
-        "encoder": {"files": list(task.FILES), "max_length": params.max_length, "pad_id": export.facts["pad_id"]},
+        "encoder": _encoder(params, task, export),
         "higher_is_better": task.HIGHER,
         "columns": params.columns,
         "separator": params.separator,
@@ -166,6 +166,13 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -
         },
         "profile": plain(params.target),
     }
+
+
+def _encoder(params: Params, task: Any, export: Any) -> dict[str, Any]:
+    """How examples become inputs. `truncation_side` is there where long texts keep their end; without it they keep their beginning."""
+    found = {"files": list(task.FILES), "max_length": params.max_length, "pad_id": export.facts["pad_id"]}
+    cut = side(task, export.path)
+    return found if cut == runtime.RIGHT else found | {"truncation_side": cut}
 
 
 def _tensor(entry: Any) -> dict[str, Any]:

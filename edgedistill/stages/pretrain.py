@@ -75,7 +75,6 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     progress.note(f"perplexity {trained.best:.2f} of hidden pieces, {before:.2f} before")
     for key, value in dropout.items():
         setattr(model.config, key, value)
-    encoder.no_truncation()  # reading the texts has set it, and save writes it down
     models.save(model, encoder, out, files=models.encoder_files(task, start))
     return {"curves": curves(trained), "perplexity": {"before": before, "after": trained.best}, "head": copied, "left_out": material.left_out}
 

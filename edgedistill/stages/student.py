@@ -38,11 +38,34 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     """What the student's methods ask of the teacher's config, and of its own checkpoint."""
     place = places["teacher"]
     unreadable = place.startswith("hub:") or models.folder_faults("", Path(place))
+    auto_class = plugins.load("tasks", params.task).AUTO_CLASS
     faults: list[Fault] = [] if unreadable else students.faults(params.student, models.full_config(Path(place)))
-    if plugins.load("tasks", params.task).AUTO_CLASS == "AutoModelForMaskedLM" and params.student.vocabulary:
+    if not unreadable and not faults and "config" in students.chain(params.student):
+        faults += _config_faults(params, Path(place), auto_class)
+    if auto_class == "AutoModelForMaskedLM" and params.student.vocabulary:
         faults.append(Fault("student.vocabulary", "the answers of masked language modelling are the teacher's own pieces", "leave it out"))
     own = places.get("student", "hub:")
-    return faults + ([] if own.startswith("hub:") else models.folder_faults("student.model", Path(own)))
+    if own.startswith("hub:"):
+        return faults
+    faults += models.folder_faults("student.model", Path(own)) or _checkpoint_faults(params, Path(own), auto_class)
+    return faults
+
+
+def _config_faults(params: Params, teacher: Path, auto_class: str) -> list[Fault]:
+    """What transformers has against a student of the teacher's family with these sizes, and whether the texts fit it."""
+    import transformers
+
+    auto, method = getattr(transformers, auto_class), plugins.load("students", "config")
+    config = transformers.AutoConfig.from_pretrained(teacher)
+    found: list[Fault] = method.refusals(params.student, config, lambda changed: auto.from_config(changed, attn_implementation="eager"))
+    shortened = {"max_position_embeddings", "n_positions"} & params.student.config.keys()
+    return found + (models.length_faults(method.changed(params.student, config).to_dict(), params.max_length, "the student") if shortened else [])
+
+
+def _checkpoint_faults(params: Params, folder: Path, auto_class: str) -> list[Fault]:
+    long = models.length_faults(models.full_config(folder), params.max_length, "the student")
+    told = models.text_faults(plugins.load("tasks", params.task), folder, params.max_length, "the student")
+    return long + told + models.padding_faults("student.model", auto_class, folder)
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
@@ -54,6 +77,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     tokenizer = encoder if hasattr(encoder, "get_vocab_size") else None
     texts = texts_of(one for name in ("train", "transfer") for one in read_split(prepared, name).examples) if tokenizer else []
     place = inputs.places.get("student")
+    checkpoint = models.resolve(place) if place else None
     model = models.load_model(task.AUTO_CLASS, teacher)
     origin = students.Origin(
         teacher=model,
@@ -61,11 +85,14 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         texts=texts,
         labels=labels,
         auto_class=task.AUTO_CLASS,
-        checkpoint=models.resolve(place) if place else None,
+        checkpoint=checkpoint,
+        own=models.load_tokenizer(checkpoint) if checkpoint and tokenizer is not None else None,
         inputs=_calibration(task, model, encoder, prepared, params.max_length),
     )
     wanted, tried = _resolved(params, origin, task, inputs, out, progress)
     made = students.compose(wanted, origin, params.seed)
+    if origin.checkpoint is not None:
+        models.give_padding(made.model, origin.checkpoint, made.tokenizer)
     if task.CLASSES:
         models.name_labels(made.model, labels)
     models.save(made.model, made.tokenizer, out, files=models.encoder_files(task, teacher))
@@ -101,9 +128,11 @@ def _calibration(task: Any, model: Any, encoder: Any, prepared: Path, max_length
     from edgedistill.runtime import by_length
 
     rows = [row for one in task.encode(encoder, read_split(prepared, "calibration").examples, max_length) for row in one]
-    padding = int(getattr(model.config, "pad_token_id", 0) or 0)
     batches = ([rows[index] for index in batch] for batch in by_length(rows, CALIBRATION_BATCH))
-    return [models.accepted(model, {name: torch.from_numpy(value) for name, value in task.feeds(batch, padding).items()}) for batch in batches]
+    return [
+        models.accepted(model, {name: torch.from_numpy(value) for name, value in task.feeds(batch, models.pad_id(model)).items()})
+        for batch in batches
+    ]
 
 
 def ensures(out: Path) -> None:

@@ -35,8 +35,16 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     place = places["teacher"]
     if place.startswith("hub:"):
         return []
-    faults = models.folder_faults("teacher.model", Path(place))
-    return faults or models.length_faults(models.full_config(Path(place)), params.max_length)
+    return _faults(params, Path(place))
+
+
+def _faults(params: Params, folder: Path) -> list[Fault]:
+    faults = models.folder_faults("teacher.model", folder)
+    if faults:
+        return faults
+    task = plugins.load("tasks", params.task)
+    long = models.length_faults(models.full_config(folder), params.max_length)
+    return long + models.text_faults(task, folder, params.max_length) + models.padding_faults("teacher.model", task.AUTO_CLASS, folder)
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
@@ -44,6 +52,9 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     task = plugins.load("tasks", params.task)
     names = class_names(inputs["prepare"].path)
     folder = models.resolve(inputs.places["teacher"])
+    faults = _faults(params, folder)  # a hub's folder is here only now
+    if faults:
+        raise ConfigError(faults)
     encoder = models.load_encoder(task, folder)
     if hasattr(encoder, "get_vocab_size"):
         pieces, rows = encoder.get_vocab_size(), models.full_config(folder)["vocab_size"]

@@ -26,8 +26,8 @@ ANEW = ("checkpoint", "config")  # what they make does not have the teacher's sh
 class Origin:
     """What a student is made from: the teacher, its tokenizer, the texts that the student will see, the class names, perhaps a checkpoint.
 
-    `inputs` are batches of the teacher's own inputs as tensors (`input_ids` and what goes with them, or `pixel_values`), for the methods
-    that look at activations. Images have neither tokenizer nor texts.
+    `own` is the checkpoint's tokenizer, None its folder's tokenizer.json. `inputs` are batches of the teacher's own inputs as tensors
+    (`input_ids` and what goes with them, or `pixel_values`), for the methods that look at activations. Images have neither tokenizer nor texts.
     """
 
     teacher: Any
@@ -36,6 +36,7 @@ class Origin:
     labels: Sequence[str]
     auto_class: str
     checkpoint: Path | None = None
+    own: Tokenizer | None = None
     inputs: Sequence[Mapping[str, Any]] = ()
 
 

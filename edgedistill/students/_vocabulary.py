@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgedistill import runtime
 from edgedistill.errors import ConfigError
 from edgedistill.students import _pieces
 
@@ -45,7 +46,9 @@ def trim(tokenizer: Tokenizer, texts: Sequence[str], size: int) -> Trimmed:
     must = rules.must | {old for old, piece in names.items() if piece in _special(spec)}
     kept = _choose(rules, must, names, usage(tokenizer, texts), size)
     _rewrite(spec, {names[old]: new for new, old in enumerate(kept)})
-    return Trimmed(tokenizer=Tokenizer.from_str(json.dumps(spec)), kept=kept)
+    smaller = Tokenizer.from_str(json.dumps(spec))
+    runtime.leave_whole(smaller, runtime.side(tokenizer))
+    return Trimmed(tokenizer=smaller, kept=kept)
 
 
 def unknown_rate(tokenizer: Tokenizer, texts: Sequence[str]) -> float:

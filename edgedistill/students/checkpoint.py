@@ -31,7 +31,7 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
         raise ConfigError("student.model: the checkpoint's folder is missing")
     torch.manual_seed(seed)  # a fresh head is drawn from it
     auto = getattr(transformers, origin.auto_class)
-    options = {
+    options: dict[str, Any] = {
         "num_labels": len(origin.labels) or origin.teacher.config.num_labels,
         "ignore_mismatched_sizes": True,
         "use_safetensors": True,
@@ -39,7 +39,9 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     }
     try:
         model = surgery.load(auto, origin.checkpoint, **options)
-        tokenizer = None if origin.tokenizer is None else Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))
+        tokenizer = None if origin.tokenizer is None else origin.own or Tokenizer.from_file(str(origin.checkpoint / "tokenizer.json"))
+    except ConfigError as error:
+        raise ConfigError([Fault("student.model", fault.what, fault.hint) for fault in error.faults]) from error
     except Exception as error:  # transformers raises OSError, ValueError and safetensors' own, tokenizers bare Exception
         raise ConfigError(f"student.model: {origin.checkpoint} cannot be loaded: {error}") from error
     return Made(model=model, tokenizer=tokenizer)

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from edgedistill import surgery
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.spec import Student
 from edgedistill.students import Made, Origin
@@ -84,7 +85,7 @@ def build(student: Student, origin: Origin, seed: int) -> Made:
     family = family_of(teacher)
     layers = chosen(student, getattr(teacher.config, family.depth))
     config = copy.deepcopy(teacher.config)
-    setattr(config, family.depth, len(layers))
+    surgery.keep_layers(config, layers)
 
     def take(name: str, old: Mapping[str, Any]) -> Any:
         match = family.inside.fullmatch(name)

@@ -39,6 +39,8 @@ A task whose answers are the encoder's own words has two more, which only `predi
     check(encoder, example, max_length)     ValueError where there is nothing to answer
     spelled(encoder, answer)                an answer of `answers` with the encoder's text for its numbers
 
+A task that reads a long text in windows, and so cuts nothing off, says `WINDOWS = True`.
+
 Outputs of an example are a list of arrays, one for each of its rows, each [answers, classes].
 """
 

@@ -50,11 +50,10 @@ def asked(text: str) -> dict[str, Any]:
 def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_length: int) -> list[list[Row]]:
     """One row an example: token ids, special tokens included, cut at `max_length` tokens; of two texts the longer is cut first."""
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
     texts = [(one["text"], one["pair"]) if "pair" in one else one["text"] for one in examples]
     paired = ["pair" in one for one in examples]
-    encodings = tokenizer.encode_batch(texts)
-    tokenizer.no_truncation()  # whoever has it next counts whole texts, or saves it
+    with runtime.cut(tokenizer, max_length):
+        encodings = tokenizer.encode_batch(texts)
     return [[Row(ids=found.ids, types=found.type_ids if two else ())] for found, two in zip(encodings, paired, strict=True)]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill import runtime
 from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import same, softmax
@@ -76,9 +77,8 @@ def head(names: Sequence[str]) -> dict[str, Any]:
 def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_length: int) -> list[list[Row]]:
     """One row a text, with pieces hidden; a text that itself has masks keeps those instead."""
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
-    mask, encodings = mask_id(tokenizer), tokenizer.encode_batch([one["text"] for one in examples])
-    tokenizer.no_truncation()
+    with runtime.cut(tokenizer, max_length):
+        mask, encodings = mask_id(tokenizer), tokenizer.encode_batch([one["text"] for one in examples])
     return [[masked(found.ids, found.special_tokens_mask, mask, tokenizer.get_vocab_size())] for found in encodings]
 
 
@@ -160,13 +160,12 @@ def _likeliest(shares: NDArray[np.float64]) -> list[dict[str, Any]]:
 def check(tokenizer: Tokenizer, example: Mapping[str, Any], max_length: int) -> None:
     """Raise ValueError where a text has no mask, or none within `max_length` pieces."""
     mask, name = mask_id(tokenizer), next(name for name in MASKS if tokenizer.token_to_id(name) is not None)
-    tokenizer.no_truncation()
+    runtime.leave_whole(tokenizer, runtime.side(tokenizer))
     ids = tokenizer.encode(example["text"]).ids
     if mask not in ids:
         raise ValueError(f"the text asks for nothing: put {name} where a word is wanted")
-    tokenizer.enable_truncation(max_length)
-    ids = tokenizer.encode(example["text"]).ids
-    tokenizer.no_truncation()
+    with runtime.cut(tokenizer, max_length):
+        ids = tokenizer.encode(example["text"]).ids
     if mask not in ids:
         raise ValueError(f"every {name} is beyond the {max_length} pieces that this model reads")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill import runtime
 from edgedistill.ragged import CLOSED
 from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL, Outputs, Row
@@ -39,6 +40,7 @@ OPTIONAL = ("label",)
 RAW = ("text",)
 CLASSES = False
 VOCABULARY = False
+WINDOWS = True
 SHOWN = '\'{"question": "who wrote it?", "context": "Mary Shelley wrote Frankenstein."}\''  # what `predict` is given
 ANSWER = "`logits` scores each token as the first and as the last one of the answer; token 0 stands for no answer."
 LONGEST = 30  # words of an answer
@@ -108,14 +110,13 @@ def head(names: Sequence[str]) -> dict[str, Any]:
 
 
 def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_length: int) -> list[list[Row]]:
-    """The windows of each text beside its question; a question of more than half a window is cut."""
+    """The windows of each text beside its question; a question of more than half a window keeps its beginning."""
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length // 2)
-    questions = tokenizer.encode_batch([one["question"] for one in examples], add_special_tokens=False)
+    with runtime.cut(tokenizer, max_length // 2, direction=runtime.RIGHT):
+        questions = tokenizer.encode_batch([one["question"] for one in examples], add_special_tokens=False)
     asked = [one["question"][: found.offsets[-1][1]] if found.offsets else "?" for one, found in zip(examples, questions, strict=True)]
-    tokenizer.enable_truncation(max_length, stride=max_length // 4, strategy="only_second")
-    encodings = tokenizer.encode_batch([(question, one["context"]) for question, one in zip(asked, examples, strict=True)])
-    tokenizer.no_truncation()
+    with runtime.cut(tokenizer, max_length, stride=max_length // 4, strategy="only_second", direction=runtime.RIGHT):
+        encodings = tokenizer.encode_batch([(question, one["context"]) for question, one in zip(asked, examples, strict=True)])
     return [_rows(found, spans(one["context"])) for found, one in zip(encodings, examples, strict=True)]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill import runtime
 from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import natural, same, softmax
@@ -35,6 +36,7 @@ OPTIONAL = ("label",)  # a list of spans may be empty
 RAW = ("text",)
 CLASSES = True
 VOCABULARY = False
+WINDOWS = True
 SHOWN = '"some text"'  # what `predict` is given
 ANSWER = "`logits` has, for each token, one number for each entry of `labels.json`; a word's tag is that of its first token."
 
@@ -108,7 +110,7 @@ def head(names: Sequence[str]) -> dict[str, Any]:
 def encode(tokenizer: Tokenizer, examples: Sequence[Mapping[str, Any]], max_length: int) -> list[list[Row]]:
     """The windows of each sentence: as many whole words as fit into `max_length` pieces."""
     tokenizer.no_padding()
-    tokenizer.no_truncation()
+    runtime.leave_whole(tokenizer, runtime.side(tokenizer))
     texts = [joined(one["words"]) for one in examples]
     encodings = tokenizer.encode_batch([text for text, _ in texts])
     return [_windows(tokenizer, found, one["words"], words, max_length) for found, one, (_, words) in zip(encodings, examples, texts, strict=True)]
@@ -125,9 +127,8 @@ def _windows(tokenizer: Tokenizer, encoding: Any, words: Sequence[str], places: 
         while last - first > 1 and len(tokenizer.encode(joined(words[first:last])[0]).ids) > max_length:
             last -= 1  # at the start of a text a word may have more pieces than in its midst
         text, inner = joined(words[first:last])
-        tokenizer.enable_truncation(max_length)  # one word alone may be longer than a window
-        rows.append(_row(tokenizer.encode(text), inner, first))
-        tokenizer.no_truncation()
+        with runtime.cut(tokenizer, max_length, direction=runtime.RIGHT):  # one word alone may be longer than a window: its first piece answers
+            rows.append(_row(tokenizer.encode(text), inner, first))
         first = last
     return rows
 

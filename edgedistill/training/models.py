@@ -11,12 +11,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgedistill import ragged, surgery
+from edgedistill import ragged, runtime, surgery
 from edgedistill.errors import ConfigError, Fault
+from edgedistill.training import _tokenizer
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "model.pth")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 EAGER = 128  # tokens; measured in benchmarks/LOG.md
+DECIDES_AT_THE_END = "AutoModelForSequenceClassification"
 PROCESSOR = "preprocessor_config.json"  # what a model of images has instead of a tokenizer
 
 
@@ -64,11 +66,41 @@ def full_config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def length_faults(config: Mapping[str, Any], max_length: int) -> list[Fault]:
+def length_faults(config: Mapping[str, Any], max_length: int, whose: str = "the teacher") -> list[Fault]:
     """A text may not be longer than the model has positions; RoBERTa's kind keeps the first of them for padding."""
-    positions = config.get("max_position_embeddings", max_length)
-    room = positions - (2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0)
-    return [Fault("data.max_length", f"{max_length} tokens, but the teacher has positions for {room}")] if max_length > room else []
+    positions = config.get("max_position_embeddings", config.get("n_positions", max_length))
+    room = positions - (2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer") else 0)
+    return [Fault("data.max_length", f"{max_length} tokens, but {whose} has positions for {room}")] if max_length > room else []
+
+
+def text_faults(task: Any, folder: Path, max_length: int, whose: str = "the teacher") -> list[Fault]:
+    """What the files beside a tokenizer say against texts of this length, as plain JSON; nothing where the task reads none."""
+    return _tokenizer.faults(folder, max_length, whose) if "tokenizer.json" in task.FILES else []
+
+
+def padding_faults(where: str, auto_class: str, folder: Path) -> list[Fault]:
+    """A decoder's answer stands at a text's last token, which it finds by the padding behind it: without a padding token it takes no batch."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    config = full_config(folder)
+    by_mask = auto_class != DECIDES_AT_THE_END or config["model_type"] in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if by_mask or "vocab_size" not in config or config.get("pad_token_id") is not None:
+        return []
+    if _tokenizer.padding(folder, load_tokenizer(folder), config) is not None:
+        return []
+    what = f"{folder} has no padding token, and no end of text to take its place"
+    return [Fault(where, what, f'add "pad_token_id" with the id of a token that no text holds to {folder / "config.json"}')]
+
+
+def give_padding(model: Any, folder: Path, tokenizer: Any = None) -> None:
+    """Write the tokenizer's padding, or its end of text, into the config of a model of texts that names none; the folder's if none is given."""
+    if getattr(model.config, "vocab_size", None) and getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = _tokenizer.padding(folder, tokenizer or load_tokenizer(folder), model.config.to_dict())
+
+
+def pad_id(model: Any) -> int:
+    """What a model's batches are filled up with; where it names nothing, 0: these positions are masked."""
+    return int(getattr(model.config, "pad_token_id", 0) or 0)
 
 
 def resolve(place: str) -> Path:
@@ -87,13 +119,13 @@ def resolve(place: str) -> Path:
 def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **options: Any) -> Any:
     """A transformers model by the name of its auto class, in eager attention, the only form whose export fuses.
 
-    Shapes that transformers does not know come from the folder's config (`surgery`).
+    Shapes that transformers does not know come from the folder's config (`surgery`); weights are float32 unless `options` name another `dtype`.
 
     Raises ConfigError when the folder does not hold such a model; weights may be missing only where a `fresh_head` is to be trained.
     """
     import transformers
 
-    faults = folder_faults("", folder)
+    faults = folder_faults("", folder) or padding_faults("", auto_class, folder)
     if faults:
         raise ConfigError(faults)
     transformers.logging.set_verbosity_error()
@@ -103,12 +135,15 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
     try:
         auto = getattr(transformers, auto_class)
         model, loading = surgery.load(auto, folder, attn_implementation="eager", use_safetensors=True, output_loading_info=True, **options)
+    except ConfigError:
+        raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and safetensors' own error here
         raise ConfigError(f"{folder} cannot be loaded as {auto_class}: {error}") from error
     missing = sorted(loading["missing_keys"])
     if missing and not fresh_head:
         what = f"{folder} has no weights for {', '.join(missing[:4])}: it is a backbone that does not know the task"
         raise ConfigError(what, hint="add [teach] to fine-tune it on the data's classes")
+    give_padding(model, folder)
     return model
 
 
@@ -123,17 +158,13 @@ def attend(model: Any, longest: int) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The `tokenizers.Tokenizer` of a model folder, without padding or truncation. Raises ConfigError when there is none."""
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
+    """The `tokenizers.Tokenizer` of a model folder, as transformers would read it; it fills up and cuts nothing, but knows the side to cut.
 
-    try:
-        file = folder / "tokenizer.json"
-        tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else AutoTokenizer.from_pretrained(folder).backend_tokenizer
-    except Exception as error:  # tokenizers raises bare Exception, transformers OSError and ValueError
-        raise ConfigError(f"{folder} has no tokenizer that can be loaded: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    Raises ConfigError when there is none, or settings beside it that cannot be kept.
+    """
+    tokenizer = _tokenizer.load(folder)
+    tokenizer.no_padding()  # what is filled up is masked, and a decoder's last token is sought before it: `padding_side` changes no answer
+    runtime.leave_whole(tokenizer, _tokenizer.side(folder, tokenizer))
     return tokenizer
 
 
