@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import floor, isfinite, log10
+from typing import Any
 
 NOT_AVAILABLE = "n/a"
 KILO, MEGA = 1_000, 1_000_000
@@ -22,3 +24,8 @@ def megabytes(size: float, digits: int = 3) -> str:
     if size < KILO:
         return f"{size:.0f} B"
     return f"{significant(size / MEGA, digits)} MB" if size >= MEGA / 10 else f"{significant(size / KILO, digits)} kB"
+
+
+def named(scheme: str, facts: Mapping[str, Any]) -> str:
+    """A scheme as tables name it: fp32 that was cast says from what."""
+    return f"{scheme} (cast from {facts['cast_from']})" if facts.get("cast_from") else scheme

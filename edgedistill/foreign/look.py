@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,9 +19,10 @@ import numpy as np
 from edgedistill import runtime
 from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
-from edgedistill.foreign import samples
+from edgedistill.foreign import precision, samples
 from edgedistill.foreign.child import first_line
 from edgedistill.foreign.inputs import SEQUENCES, UNKNOWN, Feeds, Input, draw, inputs_of
+from edgedistill.foreign.walk import nodes, tensors
 
 LARGEST = 2**31 - 1  # bytes of one protobuf message
 EXTERNAL = 1  # TensorProto.DataLocation
@@ -34,7 +35,9 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     model = parsed(file)
     external = external_files(model, file)
     _check(file, model)
-    session = _session(file)
+    precision.refuse_quantised(file, model)
+    numbers = precision.kinds(model)
+    session = _session(file, numbers.cast)
     inputs, seconds = _first_run(session, model, job)
     entries = [file, *external]
     return {
@@ -45,6 +48,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "producer": " ".join(filter(None, (model.producer_name, model.producer_version)))[:200],
         "inputs": [asdict(one) for one in inputs],
         "outputs": [{"name": one.name, "dtype": runtime.DTYPES[one.type], "shape": list(one.shape)} for one in session.get_outputs()],
+        "numbers": {"weights": numbers.weights, "values": numbers.values, "cast": numbers.cast, "remark": precision.remark(numbers)},
         "run_s": seconds,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -68,33 +72,6 @@ def parsed(file: Path) -> Any:
 def opset(model: Any) -> int:
     """The version of the standard's operators."""
     return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
-
-
-def tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of a model: of graphs inside operators and of functions too."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        yield from _node_tensors(function.node)
-    for training in model.training_info:
-        yield from _graph_tensors(training.initialization)
-        yield from _graph_tensors(training.algorithm)
-
-
-def _graph_tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Any) -> Iterator[Any]:
-    for attribute in (one for node in nodes for one in node.attribute):
-        yield from ([attribute.t] if attribute.HasField("t") else [])
-        yield from attribute.tensors
-        for sparse in [*([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []), *attribute.sparse_tensors]:
-            yield from (sparse.values, sparse.indices)
-        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-            yield from _graph_tensors(graph)
 
 
 def external_files(model: Any, file: Path) -> list[Path]:
@@ -182,25 +159,11 @@ def _named(domain: str, operator: str) -> str:
     return f"{domain or 'ai.onnx'}::{operator}"
 
 
-def nodes(model: Any) -> Iterator[Any]:
-    """Every operator of a model, those inside operators and functions too."""
-    for some in (model.graph.node, *(function.node for function in model.functions)):
-        yield from _nodes(some)
-
-
-def _nodes(some: Any) -> Iterator[Any]:
-    for node in some:
-        yield node
-        for attribute in node.attribute:
-            for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                yield from _nodes(graph.node)
-
-
-def _session(file: Path) -> Any:
+def _session(file: Path, cast: str) -> Any:
     try:
         session = runtime.open_session(file, threads=1)
     except EdgedistillError as error:
-        raise ConfigError(str(error.args[0]).splitlines()[0][:500]) from error
+        raise ConfigError(str(error.args[0]).splitlines()[0][:500], hint=f"it computes in {cast}: export it in fp32" if cast else "") from error
     odd = [f"'{one.name}' is a {one.type}" for one in session.get_outputs() if one.type not in runtime.DTYPES]
     if odd:
         raise ConfigError(f"{file}: output {'; '.join(odd)}; only tensors of numbers and truth values can be held against each other")
@@ -237,5 +200,5 @@ def _timed(session: Any, feeds: Feeds) -> float:
     started = time.perf_counter()
     outputs = session.run(None, dict(feeds))
     if not all(np.isfinite(array.astype(np.float64)).all() for array in outputs):
-        raise ValueError("it answers NaN or infinity in fp32")
+        raise ValueError("it answers NaN or infinity")
     return time.perf_counter() - started
