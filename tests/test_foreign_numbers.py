@@ -181,7 +181,7 @@ def test_exit_is_2_when_fp32_is_not_wide_enough_for_an_fp64_model(tmp_path: Path
     """x + 10⁹ − 10⁹ is x in fp64, and a multiple of 64 in fp32."""
     nodes = [node("Add", ["x", "far"], ["a"]), node("Sub", ["a", "far"], ["b"]), node("MatMul", ["b", "w"], ["y"])]
     made = model(nodes, [1, 64], [1, 8], {"far": np.array(1e9), "w": numbers((64, 8), 0, DOUBLE)}, (DOUBLE, DOUBLE))
-    with pytest.raises(ConfigError, match="computes in fp64, and in fp32 it is another model: output 'y' is off by") as caught:
+    with pytest.raises(ConfigError, match="computes in fp64, and in fp32 it is another one: output 'y' is off by") as caught:
         in_process(tmp_path, made)
     assert caught.value.exit_code == 2
 

@@ -19,7 +19,7 @@ import numpy as np
 from edgedistill import runtime
 from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
-from edgedistill.foreign import precision, samples
+from edgedistill.foreign import precision, samples, steady
 from edgedistill.foreign.child import first_line
 from edgedistill.foreign.inputs import SEQUENCES, UNKNOWN, Feeds, Input, draw, inputs_of
 from edgedistill.foreign.walk import nodes, tensors
@@ -38,7 +38,8 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     precision.refuse_quantised(file, model)
     numbers = precision.kinds(model)
     session = _session(file, numbers.cast)
-    inputs, seconds = _first_run(session, model, job)
+    inputs, seconds, asked = _first_run(session, model, job)
+    drawn = steady.check(file, model, session, asked, _rows(inputs, job))
     entries = [file, *external]
     return {
         "sha256": {str(one.relative_to(file.parent)): digest_file(one) for one in entries},
@@ -49,6 +50,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "inputs": [asdict(one) for one in inputs],
         "outputs": [{"name": one.name, "dtype": runtime.DTYPES[one.type], "shape": list(one.shape)} for one in session.get_outputs()],
         "numbers": {"weights": numbers.weights, "values": numbers.values, "cast": numbers.cast, "remark": precision.remark(numbers)},
+        "drawn": drawn,
         "run_s": seconds,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -170,22 +172,29 @@ def _session(file: Path, cast: str) -> Any:
     return session
 
 
-def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[Input], float]:
-    """The inputs at sizes and values that the model runs on, and the seconds of a run."""
+def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[Input], float, steady.Asked]:
+    """The inputs at sizes and values that the model runs on, the seconds of a run, and what it was asked and said."""
     failure: Exception | None = None
     for unknown, sequence in product(UNKNOWN, SEQUENCES):
         inputs = inputs_of(session, model, job["shapes"], sequence, unknown)
         feeds = _feeds(inputs, job)
         try:
-            seconds = min(_timed(session, feeds) for _ in range(2))
+            runs = [_timed(session, feeds) for _ in range(2)]
         except Exception as error:  # onnxruntime's own classes share no public base
             failure = failure or error
             continue
-        return [_sized(one, feeds, job["calibration"]) for one in inputs], seconds
+        return [_sized(one, feeds, job["calibration"]) for one in inputs], min(took for took, _ in runs), (feeds, runs[-1][1])
     if job["calibration"]:
         raise samples.not_taken(job["calibration"], 0, failure or ValueError())
     what = f"{job['model']} loads, but does not run on inputs of its own description: {first_line(failure or ValueError())}"
     raise ConfigError(what, hint="say the sizes of open dimensions with --shape NAME=1,3,224,224, or give real inputs with --calibration FILE")
+
+
+def _rows(inputs: Sequence[Input], job: Mapping[str, Any]) -> list[Feeds]:
+    """Rows that the model is asked twice."""
+    if job["calibration"]:
+        return samples.read(Path(job["calibration"]), inputs)[: steady.ROWS]
+    return [draw(inputs, row) for row in range(steady.ROWS)]
 
 
 def _feeds(inputs: Sequence[Input], job: Mapping[str, Any]) -> Feeds:
@@ -196,9 +205,10 @@ def _sized(one: Input, feeds: Feeds, file: str) -> Input:
     return replace(one, sizes=tuple(feeds[one.name].shape), why=f"from {Path(file).name}" if file else one.why)
 
 
-def _timed(session: Any, feeds: Feeds) -> float:
+def _timed(session: Any, feeds: Feeds) -> tuple[float, list[Any]]:
     started = time.perf_counter()
     outputs = session.run(None, dict(feeds))
+    took = time.perf_counter() - started
     if not all(np.isfinite(array.astype(np.float64)).all() for array in outputs):
         raise ValueError("it answers NaN or infinity")
-    return time.perf_counter() - started
+    return took, outputs

@@ -168,6 +168,7 @@ def _job(asked: Asked, facts: Mapping[str, Any]) -> dict[str, Any]:
         "run_s": facts["run_s"],
         "rows": asked.rows,
         "cast": facts["numbers"]["cast"],
+        "drawn": facts["drawn"],
         "remark": facts["numbers"]["remark"],
         "opset_max": int(target.runtime.opset.number),
         "ir_max": int(target.runtime.ir_version_max.number),

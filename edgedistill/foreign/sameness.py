@@ -61,13 +61,13 @@ def cast(model: Path, kind: str, judge: Judge, folder: Path, allowed: float) -> 
     message = onnx.load(str(model), format="protobuf")
     precision.in_fp32(message)
     out, limit = folder / "cast.onnx", ROUNDINGS * ROUNDING[kind] if kind in ROUNDING else allowed
-    graphs.save(message, out, prepare.DATA)
+    graphs.save(message, out)
     del message
     try:
         session = runtime.open_session(out, threads=judge.threads)
         pairs = list(judge.pairs(session, None))
     except Exception as error:  # onnxruntime's own classes share no public base
-        raise _other(model, kind, f"it does not run: {runtime.said(error)}") from error
+        raise _other(kind, f"it does not run: {runtime.said(error)}") from error
     worst = 0.0
     for at, name in enumerate(judge.names):
         theirs, ours = [pair[0][at] for pair in pairs], [pair[1][at] for pair in pairs]
@@ -79,12 +79,12 @@ def cast(model: Path, kind: str, judge: Judge, folder: Path, allowed: float) -> 
             equal = float(np.mean([one.shape == other.shape and bool((one == other).all()) for one, other in zip(theirs, ours, strict=True)]))
             problem = f"output '{name}' is equal for {equal:.2%} of the inputs, below {judge.limit:.2%}" if equal < judge.limit else ""
         if problem:
-            raise _other(model, kind, problem)
+            raise _other(kind, problem)
     said = (
         f"the original computes in {kind}: it was cast to fp32, whose answers to {len(pairs)} inputs are off by {worst:.2g} of their largest at most"
     )
     return out, f"{said} ({limit:.2g} is allowed); inputs and outputs keep their types"
 
 
-def _other(model: Path, kind: str, problem: str) -> ConfigError:
-    return ConfigError(f"{model} computes in {kind}, and in fp32 it is another model: {problem}", hint="export it in fp32")
+def _other(kind: str, problem: str) -> ConfigError:
+    return ConfigError(f"the model computes in {kind}, and in fp32 it is another one: {problem}", hint="export it in fp32")

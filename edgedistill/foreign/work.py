@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, search
 from edgedistill.errors import EdgedistillError
-from edgedistill.foreign import prepare, sameness
+from edgedistill.foreign import prepare, sameness, steady
 from edgedistill.foreign.fidelity import Fidelity, Judge
 from edgedistill.foreign.inputs import Input
 from edgedistill.foreign.look import external_files, parsed
@@ -34,10 +34,14 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     progress, folder = Progress(tell, "quantize"), Path(job["folder"])
     external_files(parsed(Path(job["model"])), Path(job["model"]))  # again: this is another process, and the file may be another
     samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
-    judge = Judge(Path(job["model"]), samples, job["agreement"], job["threads"])
+    model, said = Path(job["model"]), [job["remark"]]
+    if job["drawn"]:
+        model, sentence = steady.frozen(model, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
+        said.append(sentence)
+    judge = Judge(model, samples, job["agreement"], job["threads"])
     _runs_on_all(judge, samples, job["calibration"])
     progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
-    ready = _ready(job, judge, folder)
+    ready = _ready(job, model, said, judge, folder)
     if job["one_shape"]:
         ready = _at_one_shape(ready, samples, folder)
     found = search.find(job["wanted"], _source(ready, samples, judge), judge, _limits(job), _clock(job, samples), folder, progress)
@@ -65,13 +69,13 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     }
 
 
-def _ready(job: Mapping[str, Any], judge: Judge, folder: Path) -> prepare.Prepared:
+def _ready(job: Mapping[str, Any], model: Path, said: Sequence[str], judge: Judge, folder: Path) -> prepare.Prepared:
     """The fp32 graphs; of a model in other floats those of its cast, which later changes are held against."""
-    allowed, cast, told = job["fp32_max_abs"], None, [job["remark"]]
+    allowed, cast, told = job["fp32_max_abs"], None, list(said)
     if job["cast"]:
-        cast, sentence = sameness.cast(Path(job["model"]), job["cast"], judge, folder, allowed)
+        cast, sentence = sameness.cast(model, job["cast"], judge, folder, allowed)
         told.append(sentence)
-    ready = prepare.prepare(cast or Path(job["model"]), folder, job["opset_max"], job["ir_max"], sameness.sameness(judge, allowed, cast))
+    ready = prepare.prepare(cast or model, folder, job["opset_max"], job["ir_max"], sameness.sameness(judge, allowed, cast))
     return replace(ready, notes=(*filter(None, told), *ready.notes))
 
 
