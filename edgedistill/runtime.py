@@ -64,14 +64,26 @@ def open_session(model: Path, *, threads: int = 0, provider: str = "CPUExecution
 
 
 def said(error: BaseException) -> str:
-    """What ONNX Runtime's error says of which operator, as part of a sentence; of any other error only that there was one, with its kind."""
+    """A tool's error as part of a sentence that names the operator: ONNX Runtime says it, and what others stumbled over is in their frames."""
     line = " ".join(str(error).split())
     for pattern, sentence in SAYINGS:
         found = re.search(pattern, line)
         if found:
             text = re.sub(r"\S*/onnxruntime\S*:\d+ .*?\)(?: const)?(?: \[[^]]*\])? ", "", found.expand(sentence))
             return "".join(letter if letter.isprintable() else "?" for letter in text)[:LONGEST]
-    return f"a tool broke off with {type(error).__name__}"
+    node = _stumbled_over(error)
+    where = f" at {node.name or next(iter(node.output), '')} ({node.op_type})" if node is not None else ""
+    return f"a tool broke off{where} with {type(error).__name__}"
+
+
+def _stumbled_over(error: BaseException) -> Any:
+    """The operator that the innermost function with one was at when it failed; None where there is none."""
+    found, frame = None, error.__traceback__
+    while frame is not None:
+        node = frame.tb_frame.f_locals.get("node")
+        found = node if hasattr(node, "op_type") and hasattr(node, "output") else found
+        frame = frame.tb_next
+    return found
 
 
 def load_tokenizer(file: Path) -> Tokenizer:

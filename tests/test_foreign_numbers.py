@@ -11,8 +11,8 @@ import onnx
 import onnxruntime
 import pytest
 from foreign_models import save
-from number_models import DOUBLE, FLOAT, HALF, branched, einsum, layers, model, node, numbers, recurrent
-from onnx import TensorProto, helper, numpy_helper
+from number_models import DOUBLE, FLOAT, HALF, branched, einsum, layers, model, node, numbers
+from onnx import TensorProto, numpy_helper
 from test_foreign import in_process, manifest
 
 from edgedistill.errors import ConfigError
@@ -184,9 +184,3 @@ def test_exit_is_2_when_fp32_is_not_wide_enough_for_an_fp64_model(tmp_path: Path
     with pytest.raises(ConfigError, match="computes in fp64, and in fp32 it is another one: output 'y' is off by") as caught:
         in_process(tmp_path, made)
     assert caught.value.exit_code == 2
-
-
-def test_helpers_of_recurrent_models_are_sound() -> None:
-    for kind in ("LSTM", "GRU", "RNN"):
-        onnx.checker.check_model(recurrent(kind, directions=2))
-    assert helper.printable_graph(recurrent("GRU").graph)

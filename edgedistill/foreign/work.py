@@ -19,6 +19,7 @@ from edgedistill.foreign.look import external_files, parsed
 from edgedistill.foreign.samples import Samples, gather, not_taken
 from edgedistill.progress import Event, Progress
 from edgedistill.spec import Candidate
+from edgedistill.wording import left_in_float
 
 TIMED, TIMED_S = 32, 3.0  # inputs that are timed, fewer where a pass over them takes longer
 GOLDEN, GOLDEN_BYTES = 32, 4_000_000  # cases, fewer where they are large
@@ -58,7 +59,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "bytes": graphs.size(found.file),
         "opset": ready.opset,
         "ir_version": ready.ir_version,
-        "notes": [*ready.notes, *_deaf(judge.records[found.chosen.scheme])],
+        "notes": [*ready.notes, *_left(found.chosen), *_deaf(judge.records[found.chosen.scheme])],
         "fidelity": [asdict(one) for one in judge.records[found.chosen.scheme]],
         "inputs": [asdict(one) for one in samples.inputs],
         "samples": dict(samples.facts),
@@ -143,6 +144,12 @@ def _with_fidelity(one: Candidate, records: Mapping[str, list[Fidelity]]) -> Can
 def _named(one: Candidate, cast: str) -> Candidate:
     """fp32 that was cast says from what."""
     return replace(one, facts={**one.facts, "cast_from": cast}) if cast and one.scheme == "fp32" else one
+
+
+def _left(chosen: Candidate) -> list[str]:
+    """What must be said of a scheme that quantised little."""
+    left = left_in_float(chosen.scheme, chosen.facts)
+    return [f"{chosen.scheme}: {left}"] if left else []
 
 
 def _deaf(found: Sequence[Fidelity]) -> list[str]:
