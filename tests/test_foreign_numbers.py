@@ -97,6 +97,12 @@ def autocast() -> onnx.ModelProto:
     return model(nodes, [1, 64], [1, 8], {"w": numbers((64, 8))})
 
 
+def island() -> onnx.ModelProto:
+    """One small operator in fp16, which profiles forbid, and all else in fp32."""
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Cast", ["m"], ["h"], to=HALF), node("Tanh", ["h"], ["t"]), node("Cast", ["t"], ["y"], to=FLOAT)]
+    return model(nodes, [1, 64], [1, 8], {"w": numbers((64, 8))})
+
+
 def kept_as_half() -> onnx.ModelProto:
     """Weights in fp16, cast when they are read."""
     return model([node("Cast", ["w"], ["f"], to=FLOAT), node("MatMul", ["x", "f"], ["y"])], [1, 64], [1, 8], {"w": numbers((64, 8), 0, HALF)})
@@ -123,6 +129,7 @@ def looped() -> onnx.ModelProto:
         (einsum, "fp64"),
         (autocast, "fp16"),
         (kept_as_half, "fp16"),
+        (island, "fp16"),
         (looped, "fp64"),
     ],
 )
@@ -164,7 +171,9 @@ def test_masks_become_the_largest_number_when_fp32_does_not_reach_them() -> None
 
 
 def test_bundle_says_what_was_cast_when_the_original_is_fp16(tmp_path: Path) -> None:
+    from edgedistill.bundle.reader import open_bundle
     from edgedistill.faces.foreign import _row
+    from edgedistill.measure.report import make_report
 
     found = in_process(tmp_path, layers(HALF), scheme="fp32")
     (only,) = found["candidates"]
@@ -175,6 +184,7 @@ def test_bundle_says_what_was_cast_when_the_original_is_fp16(tmp_path: Path) -> 
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "left in fp32 (cast from fp16)" in readme
     assert "compare with the fp16 original" in readme
+    assert {one.name: one.title for one in make_report(open_bundle(tmp_path / "out"), None).subjects}["original"] == "fp16, measured in fp32"
 
 
 def test_exit_is_2_when_fp32_is_not_wide_enough_for_an_fp64_model(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The numbers that a foreign model is kept in and computes with: what is quantised already is refused, other floats are cast to fp32.
 
 A model is of the kind that most bytes of its float weights have; of what its operators hand out, where it has no weights. It is cast where that
-is not fp32, or where an operator that multiplies computes in another float. A few other floats beside fp32 stay, and are said.
+is not fp32, where anything is computed in half precision, and where an operator that multiplies is not fp32. A little fp64 stays, and is said.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ QUANTISED = re.compile(
     r"Q[A-Z]\w*|(Dynamic)?Quantize\w*|Dequantize\w*|\w+Integer(16|ToFloat)?|MatMul(NBits|BlockQuantized|Bnb)\w*|GatherBlockQuantized"
 )
 MULTIPLYING = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention", "FusedMatMul")
+HALVES = ("fp16", "bf16")  # which profiles forbid, wherever they are
 TYPED = ("to", "dtype", "output_datatype", "stash_type")  # attributes that name a tensor's type
 NAMED = 5  # operators in a sentence
 MOST_INFERRED = 500_000_000  # bytes of a message whose types are inferred: more would be held twice
@@ -94,7 +95,7 @@ def kinds(model: Any) -> Kinds:
     values = Counter(kind for _, kind in made)
     main = (weights or values or Counter(fp32=1)).most_common(1)[0][0]
     if main == "fp32":
-        main = next((kind for node, kind in made if node.op_type in MULTIPLYING and kind != "fp32"), "fp32")
+        main = next((kind for node, kind in made if kind != "fp32" and (kind in HALVES or node.op_type in MULTIPLYING)), "fp32")
     others = [f"{called(node)} in {kind}" for node, kind in made if kind != "fp32"]
     return Kinds(weights=dict(weights), values=dict(values), cast="" if main == "fp32" else main, others=tuple(dict.fromkeys(others)))
 
