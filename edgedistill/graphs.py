@@ -66,6 +66,18 @@ def copied(file: Path, out: Path) -> list[str]:
     return [out.name, *(one.name for one in apart)]
 
 
+def nested(file: Path) -> list[str]:
+    """The operators of a file that have graphs inside, by name and kind; none of a file that is no graph."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        nodes = onnx.load(str(file), load_external_data=False).graph.node
+    except (DecodeError, OSError):
+        return []
+    return [f"{node.name or node.output[0]} ({node.op_type})" for node in nodes if any(one.HasField("g") or one.graphs for one in node.attribute)]
+
+
 def size(file: Path) -> int:
     """The bytes of a graph with its weights, wherever they are."""
     return sum(one.stat().st_size for one in parts(file).values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -32,6 +33,14 @@ DTYPES = {  # ONNX Runtime's name of a tensor's type → numpy's
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 
+SAYINGS = (  # how ONNX Runtime names an operator when it fails → how a sentence does
+    (r"running (\w+) node\. Name:'([^']*)' Status Message: (.*)", r"\2 (\1) does not run: \3"),
+    (r"Could not find an implementation for (\w+)\(\d+\) node with name '([^']*)'.*", r"ONNX Runtime has no kernel here for \2 (\1) in its types"),
+    (r"Type '([^']+)' of input parameter \(([^)]*)\) of operator \((\w+)\) in node \(([^)]*)\) is invalid.*", r"\4 (\3) does not take '\2' as \1"),
+    (r"Node:? ?\(([^)]*)\) ?Op ?\((\w+)\) (.*)", r"\1 (\2): \3"),
+)
+LONGEST = 300  # letters of what a runtime says
+
 
 def onnxruntime() -> ModuleType:
     """The onnxruntime module, imported with its telemetry off."""
@@ -56,6 +65,29 @@ def open_session(model: Path, *, threads: int = 0, provider: str = "CPUExecution
         return ort.InferenceSession(str(model), options, providers=[provider])
     except Exception as error:  # onnxruntime's own exceptions share no public base class
         raise IntegrityError(f"{model} is not a model that ONNX Runtime can load: {error}") from error
+
+
+def said(error: BaseException) -> str:
+    """A tool's error as part of a sentence that names the operator: ONNX Runtime says it, and what others stumbled over is in their frames."""
+    line = " ".join(str(error).split())
+    for pattern, sentence in SAYINGS:
+        found = re.search(pattern, line)
+        if found:
+            text = re.sub(r"\S*/onnxruntime\S*:\d+ .*?\)(?: const)?(?: \[[^]]*\])? ", "", found.expand(sentence))
+            return "".join(letter if letter.isprintable() else "?" for letter in text)[:LONGEST]
+    node = _stumbled_over(error)
+    where = f" at {node.name or next(iter(node.output), '')} ({node.op_type})" if node is not None else ""
+    return f"a tool broke off{where} with {type(error).__name__}"
+
+
+def _stumbled_over(error: BaseException) -> Any:
+    """The operator that the innermost function with one was at when it failed; None where there is none."""
+    found, frame = None, error.__traceback__
+    while frame is not None:
+        node = frame.tb_frame.f_locals.get("node")
+        found = node if hasattr(node, "op_type") and hasattr(node, "output") else found
+        frame = frame.tb_next
+    return found
 
 
 def load_tokenizer(file: Path) -> Tokenizer:

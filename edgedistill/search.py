@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, schemes
 from edgedistill.cache import write_json
-from edgedistill.errors import EdgedistillError, StageError
+from edgedistill.errors import EdgedistillError, IntegrityError, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Candidate
-from edgedistill.wording import megabytes
+from edgedistill.wording import left_in_float, megabytes
 
 MADE = ".made.json"  # beside a candidate that is whole
 FIRST = 64  # rows after which a hopeless candidate is left
@@ -110,7 +110,10 @@ def find(
         candidates = _timed(candidates, clock, source.fused, scratch)
     candidates = choose(candidates, limits.hint)
     for one in candidates:
-        progress.note(f"{one.scheme}: {_figures(one)}{one.reason}")
+        left = left_in_float(one.scheme, one.facts)
+        progress.note(f"{one.scheme}: {_figures(one)}{one.reason}{left and f'; {left}'}")
+        if left and one.chosen:
+            progress.warn(f"{one.scheme}: {left}")
     return Found(candidates=tuple(candidates), file=scratch / f"{next(one for one in candidates if one.chosen).scheme}.onnx")
 
 
@@ -222,12 +225,12 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     except ImportError as error:
         return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
     except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
-        return replace(nothing, reason=f"not made: {_said(error)}")
+        return replace(nothing, reason=f"not made: {_said(error, source.fused)}", facts=_raw(error))
     try:
         made = replace(nothing, bytes=graphs.size(file), facts=facts)
         found = _judged(made, file, judge, limits)
     except Exception as error:  # onnxruntime's own exceptions share no public base class
-        return replace(nothing, status="out", reason=f"out: it does not load or run: {_said(error)}")
+        return replace(nothing, status="out", reason=f"out: it does not load or run: {_said(error, source.fused)}", facts=_raw(error))
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
@@ -324,7 +327,14 @@ def _short(engine: Any) -> str:
     return engine.__name__.rpartition(".")[2].replace("_", "-") if engine else ""
 
 
-def _said(error: Exception) -> str:
-    """The first line of an error, with its kind where the line alone may say nothing: an engine's ValueError is a sentence."""
-    line = (str(error).strip().splitlines() or [""])[0][:300]
-    return line if isinstance(error, EdgedistillError | ValueError) else f"{type(error).__name__}: {line}"
+def _said(error: Exception, file: Path) -> str:
+    """Why an engine or a session failed, as a sentence: its own where it means one, else what is known of the operator; of which file where not."""
+    if isinstance(error, EdgedistillError | quantizers.UnfitError) and not isinstance(error, IntegrityError):
+        return (str(error).strip().splitlines() or [""])[0][:300]
+    said, nested = runtime.said(error.__cause__ or error), graphs.nested(file)
+    return f"{said}; the graph has {', '.join(nested[:3])}, with graphs inside" if nested and "(" not in said else said
+
+
+def _raw(error: Exception) -> Mapping[str, Any]:
+    """An error's own words, for who looks into the receipt."""
+    return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}

@@ -12,7 +12,7 @@ from edgedistill.faces import print_json, sizes
 from edgedistill.foreign.run import Asked
 from edgedistill.foreign.run import quantize as make
 from edgedistill.progress import drawn
-from edgedistill.wording import megabytes
+from edgedistill.wording import left_in_float, megabytes, named
 
 
 def quantize(
@@ -59,4 +59,5 @@ def _row(one: Mapping[str, Any]) -> str:
     size = "–" if one["bytes"] is None else megabytes(one["bytes"])
     agrees = "–" if one["agreement"] is None else f"{one['agreement']:.2%}"
     ratio = "–" if one["latency_ratio"] is None else f"{one['latency_ratio']:.2f}"
-    return f"{one['scheme']:32}{size:>9}{agrees:>9}{sqnr:>9}{ratio:>8}  {one['reason']}"
+    left = left_in_float(one["scheme"], one["facts"])
+    return f"{named(one['scheme'], one['facts']):32}{size:>9}{agrees:>9}{sqnr:>9}{ratio:>8}  {one['reason']}{left and f'; {left}'}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,9 +19,10 @@ import numpy as np
 from edgedistill import runtime
 from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
-from edgedistill.foreign import samples
+from edgedistill.foreign import precision, samples, steady
 from edgedistill.foreign.child import first_line
 from edgedistill.foreign.inputs import SEQUENCES, UNKNOWN, Feeds, Input, draw, inputs_of
+from edgedistill.foreign.walk import nodes, tensors
 
 LARGEST = 2**31 - 1  # bytes of one protobuf message
 EXTERNAL = 1  # TensorProto.DataLocation
@@ -34,8 +35,11 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     model = parsed(file)
     external = external_files(model, file)
     _check(file, model)
-    session = _session(file)
-    inputs, seconds = _first_run(session, model, job)
+    precision.refuse_quantised(file, model)
+    numbers = precision.kinds(model)
+    session = _session(file, numbers.cast)
+    inputs, seconds, asked = _first_run(session, model, job)
+    drawn = steady.check(file, model, session, asked, _rows(inputs, job))
     entries = [file, *external]
     return {
         "sha256": {str(one.relative_to(file.parent)): digest_file(one) for one in entries},
@@ -45,6 +49,8 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "producer": " ".join(filter(None, (model.producer_name, model.producer_version)))[:200],
         "inputs": [asdict(one) for one in inputs],
         "outputs": [{"name": one.name, "dtype": runtime.DTYPES[one.type], "shape": list(one.shape)} for one in session.get_outputs()],
+        "numbers": {"weights": numbers.weights, "values": numbers.values, "cast": numbers.cast, "remark": precision.remark(numbers)},
+        "drawn": drawn,
         "run_s": seconds,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -68,33 +74,6 @@ def parsed(file: Path) -> Any:
 def opset(model: Any) -> int:
     """The version of the standard's operators."""
     return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
-
-
-def tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of a model: of graphs inside operators and of functions too."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        yield from _node_tensors(function.node)
-    for training in model.training_info:
-        yield from _graph_tensors(training.initialization)
-        yield from _graph_tensors(training.algorithm)
-
-
-def _graph_tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Any) -> Iterator[Any]:
-    for attribute in (one for node in nodes for one in node.attribute):
-        yield from ([attribute.t] if attribute.HasField("t") else [])
-        yield from attribute.tensors
-        for sparse in [*([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []), *attribute.sparse_tensors]:
-            yield from (sparse.values, sparse.indices)
-        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-            yield from _graph_tensors(graph)
 
 
 def external_files(model: Any, file: Path) -> list[Path]:
@@ -182,47 +161,40 @@ def _named(domain: str, operator: str) -> str:
     return f"{domain or 'ai.onnx'}::{operator}"
 
 
-def nodes(model: Any) -> Iterator[Any]:
-    """Every operator of a model, those inside operators and functions too."""
-    for some in (model.graph.node, *(function.node for function in model.functions)):
-        yield from _nodes(some)
-
-
-def _nodes(some: Any) -> Iterator[Any]:
-    for node in some:
-        yield node
-        for attribute in node.attribute:
-            for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                yield from _nodes(graph.node)
-
-
-def _session(file: Path) -> Any:
+def _session(file: Path, cast: str) -> Any:
     try:
         session = runtime.open_session(file, threads=1)
     except EdgedistillError as error:
-        raise ConfigError(str(error.args[0]).splitlines()[0][:500]) from error
+        raise ConfigError(str(error.args[0]).splitlines()[0][:500], hint=f"it computes in {cast}: export it in fp32" if cast else "") from error
     odd = [f"'{one.name}' is a {one.type}" for one in session.get_outputs() if one.type not in runtime.DTYPES]
     if odd:
         raise ConfigError(f"{file}: output {'; '.join(odd)}; only tensors of numbers and truth values can be held against each other")
     return session
 
 
-def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[Input], float]:
-    """The inputs at sizes and values that the model runs on, and the seconds of a run."""
+def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[Input], float, steady.Asked]:
+    """The inputs at sizes and values that the model runs on, the seconds of a run, and what it was asked and said."""
     failure: Exception | None = None
     for unknown, sequence in product(UNKNOWN, SEQUENCES):
         inputs = inputs_of(session, model, job["shapes"], sequence, unknown)
         feeds = _feeds(inputs, job)
         try:
-            seconds = min(_timed(session, feeds) for _ in range(2))
+            runs = [_timed(session, feeds) for _ in range(2)]
         except Exception as error:  # onnxruntime's own classes share no public base
             failure = failure or error
             continue
-        return [_sized(one, feeds, job["calibration"]) for one in inputs], seconds
+        return [_sized(one, feeds, job["calibration"]) for one in inputs], min(took for took, _ in runs), (feeds, runs[-1][1])
     if job["calibration"]:
         raise samples.not_taken(job["calibration"], 0, failure or ValueError())
     what = f"{job['model']} loads, but does not run on inputs of its own description: {first_line(failure or ValueError())}"
     raise ConfigError(what, hint="say the sizes of open dimensions with --shape NAME=1,3,224,224, or give real inputs with --calibration FILE")
+
+
+def _rows(inputs: Sequence[Input], job: Mapping[str, Any]) -> list[Feeds]:
+    """Rows that the model is asked twice."""
+    if job["calibration"]:
+        return samples.read(Path(job["calibration"]), inputs)[: steady.ROWS]
+    return [draw(inputs, row) for row in range(steady.ROWS)]
 
 
 def _feeds(inputs: Sequence[Input], job: Mapping[str, Any]) -> Feeds:
@@ -233,9 +205,10 @@ def _sized(one: Input, feeds: Feeds, file: str) -> Input:
     return replace(one, sizes=tuple(feeds[one.name].shape), why=f"from {Path(file).name}" if file else one.why)
 
 
-def _timed(session: Any, feeds: Feeds) -> float:
+def _timed(session: Any, feeds: Feeds) -> tuple[float, list[Any]]:
     started = time.perf_counter()
     outputs = session.run(None, dict(feeds))
+    took = time.perf_counter() - started
     if not all(np.isfinite(array.astype(np.float64)).all() for array in outputs):
-        raise ValueError("it answers NaN or infinity in fp32")
-    return time.perf_counter() - started
+        raise ValueError("it answers NaN or infinity")
+    return took, outputs

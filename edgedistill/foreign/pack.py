@@ -118,7 +118,7 @@ def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapp
         "n_test": chosen["rows"],
         "fidelity": found["fidelity"],
         "calibration": found["samples"],
-        "original": {name: facts[name] for name in ("sha256", "bytes", "opset", "ir_version", "producer")} | {"file": model.name},
+        "original": {name: facts[name] for name in ("sha256", "bytes", "opset", "ir_version", "producer", "numbers")} | {"file": model.name},
         "scores": {"original": 1.0, "bundle": chosen["score"]},
         "intervals": {"original": [1.0, 1.0], "bundle": worst["interval"]},
         "retention": chosen["score"],

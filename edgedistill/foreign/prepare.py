@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import graphs
+from edgedistill import graphs, runtime
 from edgedistill.errors import ConfigError
-from edgedistill.foreign.child import first_line
 
 QUANTISABLE = 13  # the first operator version with one scale for each channel
 LOWEST_IR = 4  # the first whose weights need not be inputs
@@ -124,7 +123,7 @@ def _try(what: str, change: Callable[[], None], out: Path, same: Same, notes: li
         change()
         differs = same(out) if out.is_file() else ""
     except Exception as error:  # tools raise whatever an odd graph provokes: the graph then stays as it is
-        differs = f"{type(error).__name__}: {first_line(error)}"
+        differs = runtime.said(error)
     finally:
         logging.disable(logging.NOTSET)
     if differs:

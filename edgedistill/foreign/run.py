@@ -27,7 +27,7 @@ from edgedistill.wording import megabytes
 
 SCHEMA = "edgedistill.quantize/1"  # 1: first
 SEARCH = "search"  # the stage under which the store keeps what was found
-VERSION = 2  # of that; 2: of equal costs the nearest to fp32
+VERSION = 3  # of that; 2: of equal costs the nearest to fp32; 3: other floats cast to fp32, weights counted
 TOOLS = ("edgedistill", "onnx", "onnxruntime", "numpy")
 LEAST_AGREEMENT = 0.99  # whatever the profile says: nobody here knows what the model's errors cost
 SMALL_BYTES = 2 * guard.GIB  # what a guarded process may use, and more only where the file itself is large
@@ -132,7 +132,8 @@ def _search_limits(asked: Asked, facts: Mapping[str, Any], wanted: Sequence[str]
 
 def _seen(facts: Mapping[str, Any]) -> str:
     inputs = "; ".join(f"{one['name']} {one['dtype']}{one['sizes']} ({one['why']})" for one in facts["inputs"])
-    return f"{megabytes(facts['bytes'])}, opset {facts['opset']}, {facts['run_s'] * 1e3:.1f} ms a run. Inputs: {inputs}"
+    floats = ", ".join(f"{kind} {megabytes(size)}" for kind, size in facts["numbers"]["weights"].items()) or "none"
+    return f"{megabytes(facts['bytes'])}, weights: {floats}, opset {facts['opset']}, {facts['run_s'] * 1e3:.1f} ms a run. Inputs: {inputs}"
 
 
 def _step(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any]) -> Step:
@@ -140,7 +141,7 @@ def _step(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any]) -> Step
     given = asked.calibration
     rows = {} if given is None else digest_folder(given) if given.is_dir() else {given.name: digest_file(given)}
     made = {"version": VERSION, "tools": {name: version(name) for name in TOOLS}, "onnx": facts["sha256"], "calibration": rows}
-    own = {name: value for name, value in _job(asked, facts).items() if name not in ("model", "calibration", "run_s", "threads", "hint")}
+    own = {name: value for name, value in _job(asked, facts).items() if name not in ("model", "calibration", "run_s", "threads", "hint", "remark")}
     told = {"stage": SEARCH, "wanted": list(wanted), **made, **own}
     return Step(stage=SEARCH, params=None, needs={}, places={}, asked=told, key=key_of(told))
 
@@ -166,6 +167,9 @@ def _job(asked: Asked, facts: Mapping[str, Any]) -> dict[str, Any]:
         "inputs": facts["inputs"],
         "run_s": facts["run_s"],
         "rows": asked.rows,
+        "cast": facts["numbers"]["cast"],
+        "drawn": facts["drawn"],
+        "remark": facts["numbers"]["remark"],
         "opset_max": int(target.runtime.opset.number),
         "ir_max": int(target.runtime.ir_version_max.number),
         "agreement": max(LEAST_AGREEMENT, float(target.parity.int8_agreement.number)),

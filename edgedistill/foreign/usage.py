@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgedistill.foreign.fidelity import decibels
-from edgedistill.wording import megabytes
+from edgedistill.wording import megabytes, named
 
 
 def usage(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The text."""
     model, original, said = manifest["model"], manifest["original"], manifest["calibration"]["sentence"]
-    how = f"quantised: scheme `{model['scheme']}`" if model["scheme"] != "fp32" else "left in fp32, because no quantised scheme did better"
+    left = named("fp32", {"cast_from": found["cast"]})
+    how = f"quantised: scheme `{model['scheme']}`" if model["scheme"] != "fp32" else f"left in {left}, because no quantised scheme did better"
     notes = "".join(f"- {_line(note)}\n" for note in found["notes"])
     return f"""# {_line(manifest["name"])} for {manifest["target"]}
 
 `{_line(original["file"])}` ({megabytes(original["bytes"])}), {how}, {megabytes(model["bytes"])}.
 
-**{said[0].upper()}{said[1:]}.** No label was at hand: the numbers compare with the fp32 original, they do not say how good that is.
+**{said[0].upper()}{said[1:]}.** No label was at hand: the numbers compare with the {found["cast"] or "fp32"} original, they do not say how good that
+is.
 
 ## Feed it
 

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, search
 from edgedistill.errors import EdgedistillError
-from edgedistill.foreign import prepare
+from edgedistill.foreign import prepare, sameness, steady
 from edgedistill.foreign.fidelity import Fidelity, Judge
 from edgedistill.foreign.inputs import Input
 from edgedistill.foreign.look import external_files, parsed
 from edgedistill.foreign.samples import Samples, gather, not_taken
 from edgedistill.progress import Event, Progress
 from edgedistill.spec import Candidate
+from edgedistill.wording import left_in_float
 
-SAME_ROWS = 8  # that a changed fp32 graph is held against the original on
 TIMED, TIMED_S = 32, 3.0  # inputs that are timed, fewer where a pass over them takes longer
 GOLDEN, GOLDEN_BYTES = 32, 4_000_000  # cases, fewer where they are large
 
@@ -35,17 +35,22 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     progress, folder = Progress(tell, "quantize"), Path(job["folder"])
     external_files(parsed(Path(job["model"])), Path(job["model"]))  # again: this is another process, and the file may be another
     samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
-    judge = Judge(Path(job["model"]), samples, job["agreement"], job["threads"])
+    model, said = Path(job["model"]), [job["remark"]]
+    if job["drawn"]:
+        model, sentence = steady.frozen(model, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
+        said.append(sentence)
+    judge = Judge(model, samples, job["agreement"], job["threads"])
     _runs_on_all(judge, samples, job["calibration"])
     progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
-    ready = prepare.prepare(Path(job["model"]), folder, job["opset_max"], job["ir_max"], _sameness(judge, job["fp32_max_abs"]))
+    ready = _ready(job, model, said, judge, folder)
     if job["one_shape"]:
         ready = _at_one_shape(ready, samples, folder)
     found = search.find(job["wanted"], _source(ready, samples, judge), judge, _limits(job), _clock(job, samples), folder, progress)
     graphs_of = {"fp32": graphs.summary(ready.fused), "chosen": graphs.summary(found.file)}
     golden = _golden(found.file, samples, folder)
     return {
-        "candidates": [asdict(_with_fidelity(one, judge.records)) for one in found.candidates],
+        "candidates": [asdict(_named(_with_fidelity(one, judge.records), job["cast"])) for one in found.candidates],
+        "cast": job["cast"],
         "scheme": found.chosen.scheme,
         "file": found.file.name,
         "fp32": ready.fused.name,
@@ -54,7 +59,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "bytes": graphs.size(found.file),
         "opset": ready.opset,
         "ir_version": ready.ir_version,
-        "notes": [*ready.notes, *_deaf(judge.records[found.chosen.scheme])],
+        "notes": [*ready.notes, *_left(found.chosen), *_deaf(judge.records[found.chosen.scheme])],
         "fidelity": [asdict(one) for one in judge.records[found.chosen.scheme]],
         "inputs": [asdict(one) for one in samples.inputs],
         "samples": dict(samples.facts),
@@ -63,6 +68,16 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "beside": [one.name for one in graphs.beside(found.file)],
         "agreement_limit": job["agreement"],
     }
+
+
+def _ready(job: Mapping[str, Any], model: Path, said: Sequence[str], judge: Judge, folder: Path) -> prepare.Prepared:
+    """The fp32 graphs; of a model in other floats those of its cast, which later changes are held against."""
+    allowed, cast, told = job["fp32_max_abs"], None, list(said)
+    if job["cast"]:
+        cast, sentence = sameness.cast(model, job["cast"], judge, folder, allowed)
+        told.append(sentence)
+    ready = prepare.prepare(cast or model, folder, job["opset_max"], job["ir_max"], sameness.sameness(judge, allowed, cast))
+    return replace(ready, notes=(*filter(None, told), *ready.notes))
 
 
 def _runs_on_all(judge: Judge, samples: Samples, file: str) -> None:
@@ -120,32 +135,21 @@ def _clock(job: Mapping[str, Any], samples: Samples) -> search.Clock | None:
     return search.clock_here([samples.feed(row) for row in samples.judging[:count]])
 
 
-def _sameness(judge: Judge, allowed: float) -> prepare.Same:
-    """Whether a graph's answers are the original's: within `allowed` of the largest, and 1 at least."""
-
-    def same(file: Path) -> str:
-        session = runtime.open_session(file, threads=judge.threads)
-        names = [one.name for one in session.get_outputs()]
-        if names != judge.names:
-            return f"its outputs are {', '.join(names)}"
-        worst = max(_off(fp32, ours) for pair in judge.pairs(session, SAME_ROWS) for fp32, ours in zip(*pair, strict=True))
-        return "" if worst <= allowed else f"its answers are off by {worst:.2g}"
-
-    return same
-
-
-def _off(fp32: NDArray[Any], ours: NDArray[Any]) -> float:
-    if fp32.shape != ours.shape:
-        return float("inf")
-    wide, other = fp32.astype(np.float64), ours.astype(np.float64)
-    worst = float(np.abs(wide - other).max(initial=0)) / max(1.0, float(np.abs(wide).max(initial=0)))
-    return worst if np.isfinite(worst) else float("inf")
-
-
 def _with_fidelity(one: Candidate, records: Mapping[str, list[Fidelity]]) -> Candidate:
     if one.bytes is None or one.scheme not in records:
         return one  # what a search for mixed precision tried on its way is no figure of a file that was not made
     return replace(one, facts={**one.facts, "fidelity": [asdict(found) for found in records[one.scheme]]})
+
+
+def _named(one: Candidate, cast: str) -> Candidate:
+    """fp32 that was cast says from what."""
+    return replace(one, facts={**one.facts, "cast_from": cast}) if cast and one.scheme == "fp32" else one
+
+
+def _left(chosen: Candidate) -> list[str]:
+    """What must be said of a scheme that quantised little."""
+    left = left_in_float(chosen.scheme, chosen.facts)
+    return [f"{chosen.scheme}: {left}"] if left else []
 
 
 def _deaf(found: Sequence[Fidelity]) -> list[str]:

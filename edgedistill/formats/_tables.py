@@ -22,7 +22,7 @@ from edgedistill.formats._text import (
     typical_cell,
 )
 from edgedistill.spec import Candidate, Report, Rung
-from edgedistill.wording import megabytes, significant
+from edgedistill.wording import left_in_float, megabytes, named, significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def candidates(report: Report) -> Table:
 def _candidate(one: Candidate, metric: str) -> tuple[str, ...]:
     share = one.facts.get("int8_macs")
     return (
-        one.scheme,
+        named(one.scheme, one.facts),
         one.engine,
         NOT_MADE if one.bytes is None else megabytes(one.bytes),
         (NOT_MADE if one.bytes is None else NOT_MEASURED) if one.score is None else score(one.score, metric),
@@ -103,7 +103,8 @@ def _speed(report: Report) -> str:
 def _kept(one: Candidate) -> str:
     """Which operators stayed fp32, where some did."""
     names = one.facts.get("kept_fp32", ())
-    return f"; in fp32: {', '.join(names)}" if names else ""
+    left = left_in_float(one.scheme, one.facts)
+    return (f"; in fp32: {', '.join(names)}" if names else "") + (f"; {left}" if left else "")
 
 
 def targets(report: Report) -> Table:

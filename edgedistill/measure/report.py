@@ -65,15 +65,21 @@ def _subjects(manifest: Mapping[str, Any]) -> tuple[Subject, ...]:
     return tuple(
         Subject(
             name=name,
-            title=manifest["model"]["scheme"] if name == "bundle" else title,
+            title=manifest["model"]["scheme"] if name == "bundle" else _title(manifest, name),
             bytes=manifest["bytes"][name],
             score=manifest["scores"][name],
             interval=tuple(manifest["intervals"][name]),
             agreement=manifest["agreement"][name],
         )
-        for name, title in TITLES.items()
+        for name in TITLES
         if name in manifest["scores"]
     )
+
+
+def _title(manifest: Mapping[str, Any], name: str) -> str:
+    """What a model is; an original in other floats was measured as the fp32 that it was cast to."""
+    cast = manifest.get("original", {}).get("numbers", {}).get("cast", "")
+    return f"{cast}, measured in fp32" if cast and name == "original" else TITLES[name]
 
 
 def _curves(trainings: Mapping[str, Any], metric: str) -> tuple[Curve, ...]:

@@ -3,9 +3,9 @@
     makes(scheme: str) -> bool
     make(scheme: str, source: Source, out: Path) -> dict[str, Any]     writes one ONNX file; the facts go into the receipt
 
-Engines are judged alike by `edgedistill.search`; what they raise puts their candidate out, with the message as its reason.
+Engines are judged alike by `edgedistill.search`; what they raise puts their candidate out: an UnfitError with its sentence as the reason.
 Facts that are known to readers: `kept_fp32` (names of the weighted operators that stay fp32), `int8_macs` (the share of multiply-accumulates
-that integer operators do), `calibration` (how activations' ranges were found).
+that integer operators do), `weights` (bytes by type, and who kept floats: `_coverage`), `calibration` (how activations' ranges were found).
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from numpy.typing import NDArray
 from edgedistill import plugins
 
 Feeds = Mapping[str, NDArray[Any]]
+
+
+class UnfitError(ValueError):
+    """The graph is none for this scheme; the message is a sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

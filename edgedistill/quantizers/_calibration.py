@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.quantizers import Feeds
+from edgedistill.quantizers import Feeds, UnfitError
 from edgedistill.quantizers._graph import Graph
 
 BINS = 2048
@@ -29,15 +29,17 @@ Counts = dict[str, NDArray[np.float64]]
 
 
 def ranges(graph: Graph, tensors: Sequence[str], calibration: Callable[[], Iterable[Feeds]], method: str) -> Ranges:
-    """The range of each tensor, 0 included. Raises ValueError when there are no calibration inputs, or a number that is none."""
+    """The range of each tensor, 0 included. Raises UnfitError when there are no calibration inputs, or a number that is none."""
     names = list(dict.fromkeys(tensors))
+    if not names:
+        return {}
     with graph.session(names) as session:
         whole = _ends(_batches(session, names, calibration()))
         if not whole:
-            raise ValueError("there are no calibration inputs")
+            raise UnfitError("there are no calibration inputs")
         wrong = next((name for name, ends in whole.items() if not np.isfinite(ends).all()), None)
         if wrong is not None:
-            raise ValueError(f"{wrong} is not finite on the calibration inputs")
+            raise UnfitError(f"{wrong} is not finite on the calibration inputs")
         if method == "minmax":
             return whole
         clip = {"percentile": _percentile, "entropy": _entropy}[method]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from edgedistill.quantizers import _parts
+from edgedistill.quantizers import _parts, _recurrent
 from edgedistill.quantizers._graph import Graph, make
 from edgedistill.quantizers._weights import matrix, table
 from edgedistill.schemes import Scheme
@@ -14,17 +14,19 @@ from edgedistill.schemes import Scheme
 def operators(graph: Graph) -> list[str]:
     """The operators that dynamic quantisation puts into integers, in their order. Convolutions are not: ONNX Runtime's are slow."""
     weights = _parts.weighted(graph)
-    return [node.name for node in graph.nodes if node.name in weights and node.op_type != "Conv"]
+    return [node.name for node in graph.nodes if (node.name in weights and node.op_type != "Conv") or _recurrent.fits(graph, node)]
 
 
 def quantize(graph: Graph, scheme: Scheme, kept: Collection[str] = ()) -> None:
-    """Put integers into every MatMul and every table of a graph that was taken apart, except the operators named in `kept`."""
+    """Put integers into every MatMul, every LSTM and every table of a graph that was taken apart, except the operators named in `kept`."""
     import onnx
 
     weights = {name: weight for name, weight in _parts.weighted(graph).items() if name not in kept}
     ranged: dict[str, tuple[str, str, str]] = {}  # an activation → its integers, scale and zero point
 
     def change(node: Any) -> list[Any] | None:
+        if node.name not in kept and _recurrent.fits(graph, node):
+            return _recurrent.quantize(graph, node, scheme)
         if node.name not in weights or node.op_type == "Conv":
             return None
         if node.op_type == "Gather":

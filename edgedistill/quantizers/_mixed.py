@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgedistill.quantizers import Source
+from edgedistill.quantizers import Source, UnfitError
 
 MOST = 24  # units that are ranked at once
 THINNED = 8  # operators that are tried again
@@ -23,7 +23,7 @@ Groups = Sequence[Sequence[str]]
 
 
 def choose(operators: Sequence[str], write: Write, file: Path, source: Source) -> list[str]:
-    """The operators to keep in fp32, in the graph's order; `file` is then written with them. Raises ValueError when all of them are too few."""
+    """The operators to keep in fp32, in the graph's order; `file` is then written with them. Raises UnfitError when all of them are too few."""
     return _Choice(operators, write, file, source).run()
 
 
@@ -37,6 +37,8 @@ class _Choice:
         """Rank, halve, thin out."""
         if self._holds(()):
             return []
+        if not self.operators:
+            raise UnfitError("no operator of the graph is quantised, and it does not hold")
         groups = _groups(self.operators)
         needed = self._shortest(self._ranked(groups))
         apart = [[name] for group in needed for name in group]
@@ -68,7 +70,7 @@ class _Choice:
         high = 1
         while not holds(high):
             if high == len(ranked):
-                raise ValueError("with every weighted operator in fp32 it still does not hold")
+                raise UnfitError("with every weighted operator in fp32 it still does not hold")
             high = min(2 * high, len(ranked))
         low = high // 2
         while high - low > 1:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import runtime
+from edgedistill.quantizers import UnfitError
 
 WEIGHTED = ("MatMul", "Gemm", "Conv")
 
@@ -71,7 +72,7 @@ def write(plain: Path, linears: Sequence[Linear], tables: Tables, out: Path, siz
         else:
             draft.nodes.append(node)
     if linears and not done:
-        raise ValueError("no operator of the graph has a weight of the torch model")
+        raise UnfitError("no operator of the graph has a weight of the torch model")
     kept = [node.name or node.output[0] for node in model.graph.node if _is_weighted(node, draft.held) and node.output[0] not in done]
     share = _share(plain, out, done, sizes)
     _replace(model.graph, draft)

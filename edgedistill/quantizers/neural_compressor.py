@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill.errors import StageError
-from edgedistill.quantizers import Feeds, Source, _qdq
+from edgedistill.quantizers import Feeds, Source, _coverage, _qdq
 
 WAYS = (
     {"act_algo": "minmax", "w_granularity": "per_channel"},
@@ -49,7 +49,7 @@ def make(scheme: str, source: Source, out: Path) -> dict[str, Any]:
     with _quiet():
         best, trials = _tuned(source, out)
         kept = _write(best, source, out)
-    return {"calibration": trials[-1]["way"], "trials": trials, **kept}
+    return {"calibration": trials[-1]["way"], "trials": trials, "weights": _coverage.weights(out), **kept}
 
 
 def _tuned(source: Source, out: Path) -> tuple[Any, list[dict[str, Any]]]:

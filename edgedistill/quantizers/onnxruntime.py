@@ -11,16 +11,17 @@ on x86 it was measured 50 to 115 times slower than QDQ (microsoft/onnxruntime, q
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgedistill.quantizers import Source, _calibration, _dynamic, _four_bit, _macs, _mixed, _parts, _static, _tools
+from edgedistill.quantizers import Source, UnfitError, _calibration, _coverage, _dynamic, _four_bit, _macs, _mixed, _parts, _static, _tools
 from edgedistill.quantizers._graph import Graph
 from edgedistill.schemes import REFUSED, Scheme, parse
 
 TORCH = ("int8-pt2e",)
 LEAST_INTEGER = 0.5  # of the multiply-accumulates; a file with less is not what its name says
+NAMED = 3  # operators in a sentence
 
 
 def makes(scheme: str) -> bool:
@@ -29,10 +30,10 @@ def makes(scheme: str) -> bool:
 
 
 def make(scheme: str, source: Source, out: Path) -> dict[str, Any]:
-    """Write the quantised graph. Raises ValueError when the graph has little that the scheme computes in integers."""
+    """Write the quantised graph. Raises UnfitError when the graph has little that the scheme computes in integers."""
     asked = parse(scheme)
     facts = _MAKERS.get(asked.base, _integers)(asked, source, out)
-    return facts | {"int8_macs": _macs.integer_share(out, source.sizes)}
+    return facts | {"int8_macs": _macs.integer_share(out, source.sizes), "weights": _coverage.weights(out)}
 
 
 def _fp32(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _four(scheme: Scheme, source: Source, out: Path) -> dict[str, Any]:
     if whole:
         _four_bit.matrices(graph)
     if not any(node.op_type in _four_bit.OPERATORS for node in graph.nodes):
-        raise ValueError(f"the graph has no {'matrix or table' if whole else 'table'} that 4 bits could hold")
+        raise UnfitError(f"the graph has no {'matrix or table' if whole else 'table'} that 4 bits could hold")
     if not whole:
         _dynamic.quantize(graph, scheme)
     graph.save(out)
@@ -99,10 +100,31 @@ def _with_ranges(graph: Graph, scheme: Scheme, source: Source) -> Callable[[Grap
 
 
 def _is_integer(scheme: Scheme, source: Source, out: Path) -> None:
-    share = _macs.integer_share(out, source.sizes)
+    """Raises UnfitError where integers do little of what they could.
+
+    What no scheme here makes integers of, recurrences say, is left out where floats do it: it is told by the weights that stay.
+    """
+    work, told = _macs.count(out, source.sizes), _coverage.weights(out)
+    able = [one for one in work if one.integer or one.kind not in _macs.OTHERS]
+    small = _coverage.quantised(told)
+    if not any(one.macs for one in able) and small:
+        return
+    if not any(one.macs for one in able):
+        raise UnfitError(f"no operator of this graph is one that {scheme.name} makes integers of{_weights_in(told)}")
+    share = _macs.share(able)
     if share < LEAST_INTEGER:
-        advice = ": convolutions are for int8-static" if scheme.base.startswith("int8-dynamic") else ""
-        raise ValueError(f"integers would do {share:.1%} of this graph's multiply-accumulates, and {LEAST_INTEGER:.0%} is the least{advice}")
+        floats = sorted((one for one in able if not one.integer), key=lambda one: -one.macs)
+        total = sum(one.macs for one in able)
+        named = ", ".join(f"{one.name} ({one.kind}, {one.macs / total:.1%})" for one in floats[:NAMED])
+        advice = "; convolutions are for int8-static" if scheme.base.startswith("int8-dynamic") and floats[0].kind in _macs.CONVOLUTIONS else ""
+        least = f"integers would do {share:.1%} of this graph's multiply-accumulates, and {LEAST_INTEGER:.0%} is the least"
+        raise UnfitError(f"{least}; most are in {named}{advice}")
+
+
+def _weights_in(told: Mapping[str, Any]) -> str:
+    places = [f"{one['node']} ({one['operator']})" for one in told["left"]]
+    more = len(places) - NAMED + told["left_more"]
+    return f": its weights are in {', '.join(places[:NAMED])}" + (f" and {more} more" if more > 0 else "") if places else ": it has no weights"
 
 
 def _one_shape(file: Path) -> bool:
