@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from edgedistill import streams
 from edgedistill.errors import EdgedistillError
 
 app = typer.Typer(
@@ -37,15 +39,24 @@ STORE = Path(".edgedistill")
 def main() -> None:
     """Run, and turn errors into a message and an exit code."""
     signal.signal(signal.SIGTERM, _ended)
+    code = _code_of(streams.prepare) or _code_of(app)
+    sys.exit(_code_of(streams.finish) or code)
+
+
+def _code_of(work: Callable[[], object]) -> str | int | None:
+    """The exit code of what was done; what went wrong is told."""
     try:
-        app(standalone_mode=True)
+        work()
+    except SystemExit as left:  # how typer ends
+        return left.code
     except KeyboardInterrupt:  # the one that typer is not there for yet
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
     except EdgedistillError as error:
         if error.exit_code == EdgedistillError.exit_code:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    return 0
 
 
 def _ended(number: int, frame: object) -> NoReturn:

@@ -31,7 +31,9 @@ def write_recipe(place: Path, out: Path | None = None, task: str | None = None) 
             stream.write(content)
     except FileExistsError:
         raise _exists(out) from None
-    except (OSError, UnicodeEncodeError) as error:  # the second: a file name that is not UTF-8
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{data}: its name is not UTF-8, which a recipe has to be", hint="mv it to a name in UTF-8") from error
+    except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}") from error
     return out
 
