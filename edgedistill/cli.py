@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgedistill import streams
-from edgedistill.errors import EdgedistillError
+from edgedistill.errors import EdgedistillError, StageError
+from edgedistill.files import FORBIDDEN, ROOM, unwritten
 
 app = typer.Typer(
     name="edgedistill",
@@ -56,6 +57,12 @@ def _code_of(work: Callable[[], object]) -> str | int | None:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        why = unwritten(error) or (error.strerror if error.errno in FORBIDDEN and error.filename else "")
+        if not why:
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written or read: {why}\nhint: {ROOM}", file=sys.stderr)
+        return StageError.exit_code
     return 0
 
 

@@ -13,6 +13,7 @@ from edgedistill.characters import escaped
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
 from edgedistill.faces.bench import folder
+from edgedistill.files import write_text, writing
 from edgedistill.progress import Progress, drawn
 from edgedistill.spec import Data
 
@@ -82,10 +83,8 @@ def report(result: Path, form: str, out: Path | None) -> None:
         print(text)
     else:
         folder(out.parent)
-        try:
-            out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
+        with writing(f"--out {out}"):
+            write_text(out, text)
         print(out)
 
 

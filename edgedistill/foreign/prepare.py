@@ -14,6 +14,7 @@ from typing import Any
 
 from edgedistill import graphs
 from edgedistill.errors import ConfigError
+from edgedistill.files import unwritten
 from edgedistill.foreign.child import first_line
 
 QUANTISABLE = 13  # the first operator version with one scale for each channel
@@ -124,6 +125,8 @@ def _try(what: str, change: Callable[[], None], out: Path, same: Same, notes: li
         change()
         differs = same(out) if out.is_file() else ""
     except Exception as error:  # tools raise whatever an odd graph provokes: the graph then stays as it is
+        if unwritten(error):
+            raise
         differs = f"{type(error).__name__}: {first_line(error)}"
     finally:
         logging.disable(logging.NOTSET)

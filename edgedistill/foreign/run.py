@@ -20,7 +20,7 @@ from edgedistill.bundle.tensors import schema_of
 from edgedistill.cache import RESUME, Store, digest_file, digest_folder, key_of
 from edgedistill.characters import is_halved
 from edgedistill.devices import local
-from edgedistill.errors import ConfigError, StageError
+from edgedistill.errors import ConfigError, StageError, WriteError
 from edgedistill.foreign import guard, pack
 from edgedistill.progress import Event, Progress, Tell
 from edgedistill.spec import Candidate, Step, Target
@@ -154,6 +154,8 @@ def _fill(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folder:
     scratch.mkdir(exist_ok=True)
     try:
         found = _search(asked, wanted, _job(asked, facts) | {"folder": str(scratch.absolute())}, facts, tell)
+    except WriteError:  # it goes on when there is room
+        raise
     except StageError:
         shutil.rmtree(scratch)  # what was refused once is refused again: nothing to go on from
         raise

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from edgedistill.errors import ConfigError
+from edgedistill.files import refused
 from edgedistill.init._find import look
 from edgedistill.init._recipe import recipe_text
 
@@ -25,16 +26,20 @@ def write_recipe(place: Path, out: Path | None = None, task: str | None = None) 
         what = f"{out}: would lie inside the data, whose digest it would change"
         raise ConfigError(what, hint=f"cd {data.resolve().parent} && edgedistill init {data.resolve().name}")
     text = recipe_text(found, out.parent)
+    made = False
     try:
         content = text.encode()
         with out.open("xb") as stream:  # x: also safe against a file that came meanwhile
+            made = True
             stream.write(content)
     except FileExistsError:
         raise _exists(out) from None
     except UnicodeEncodeError as error:
         raise ConfigError(f"{data}: its name is not UTF-8, which a recipe has to be", hint="mv it to a name in UTF-8") from error
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be written: {error}") from error
+        if made:  # not the half of it
+            out.unlink(missing_ok=True)
+        raise refused(str(out), error) from error
     return out
 
 
