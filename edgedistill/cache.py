@@ -9,7 +9,6 @@ STORE/locks/<key>.lock              held by the operating system while a fill ru
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,14 +19,14 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgedistill.errors import IntegrityError, StageError
+from edgedistill.errors import IntegrityError, StageError, WriteError
+from edgedistill.files import FORBIDDEN, PART, ROOM, unwritten, write_text
 from edgedistill.spec import Artifact, Step
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 RECEIPT_SCHEMA = "edgedistill.receipt/1"  # 1: first
-PART = ".part"  # the ending of a file that is being written
 RESUME = "resume"  # the folder inside a fill where a stage keeps what it needs to go on; removed before the rename
 
 
@@ -55,9 +54,7 @@ def digest_folder(folder: Path) -> dict[str, dict[str, str | int]]:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file whole: beside its place first, then renamed in."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    beside.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class Store:
@@ -79,11 +76,27 @@ class Store:
         """The artifact of a step: the one that is there, or the one that `run` makes.
 
         `run` gets the folder to fill and returns the facts for the receipt. It may find in the folder what a killed run left there.
-        Raises what `run` raises; the unfinished folder stays for the next try.
+        Raises what `run` raises, and WriteError where the disk takes no more; the unfinished folder stays for the next try.
         """
-        with self._lock(step.key):
+        lock = self._lock(step.key)
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise self._forbidden(error) from error
+        try:
             found = self.find(step)
             return found if found is not None else self._make(step, run)
+        except Exception as error:  # each library says in its own way that a disk is full
+            if why := unwritten(error):
+                raise WriteError(f"the step '{step.stage}' stopped, {self.root} cannot be written: {why}", hint=ROOM) from error
+            if isinstance(error, OSError) and error.errno in FORBIDDEN and str(error.filename).startswith(str(self.root)):
+                raise self._forbidden(error) from error
+            raise
+        finally:
+            lock.release()
+
+    def _forbidden(self, error: OSError) -> StageError:
+        return StageError(f"cannot write to the store {self.root}: {error.strerror or error}", hint="name another one with --store DIR")
 
     def _make(self, step: Step, run: Callable[[Path], Mapping[str, Any]]) -> Artifact:
         work = self.root / "unfinished" / step.stage / step.key
@@ -120,7 +133,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StageError(f"cannot write to the store {self.root}: {error.strerror}", hint="name another one with --store DIR") from error
+            raise self._forbidden(error) from error
         return FileLock(folder / f"{key}.lock", timeout=timeout_s)
 
     def entries(self) -> Iterator[Artifact]:

@@ -9,13 +9,16 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
+from edgedistill.characters import is_halved
 from edgedistill.errors import ConfigError, Fault, nearest
 
 Noun = TypeVar("Noun")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """A file's tables. Raises ConfigError when it is not there, no UTF-8 or no TOML."""
+    """A file's tables. Raises ConfigError when it is not there, no UTF-8 or no TOML; the same of its name, by which what is in it goes."""
+    if is_halved(file.name):
+        raise ConfigError(f"{file}: its name is not UTF-8, and what is in it is called by it", hint="mv it to a name in UTF-8")
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import plugins
+from edgedistill.characters import argument
 from edgedistill.checking import read_toml, validate
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.profiles import load_target
@@ -44,7 +45,11 @@ def recipe_file(which: str | None) -> Path:
 
 
 def _merge(document: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    for setting in settings:
+    for given in settings:
+        try:
+            setting = argument(given)
+        except ValueError as error:
+            raise ConfigError(f"--set {given}: {error}", hint="a recipe is UTF-8 text") from error
         dotted, equals, text = setting.partition("=")
         if not equals or "\n" in setting:
             raise ConfigError(f"--set {setting}: expected a.b=value on one line")

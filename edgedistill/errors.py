@@ -4,6 +4,7 @@ EdgedistillError            1   a bug of ours
 ├── ConfigError             2   usage, recipe, target: every fault at once
 │   └── DataError           2   the user's rows: file, row and column named
 ├── StageError              3   a step could not do its work
+│   └── WriteError          3   no room for a file, or a limit on it: nothing is wrong with what was asked
 ├── GateError               4   a quality or budget gate does not hold; the artefacts are kept
 ├── RegressionError         5   worse than the baseline
 ├── IntegrityError          6   a digest differs, or a path is unsafe
@@ -76,6 +77,10 @@ class StageError(EdgedistillError):
     """A step of the pipeline failed; what earlier steps made is kept."""
 
     exit_code = 3
+
+
+class WriteError(StageError):
+    """A file could not be written; what is finished is kept, and the same command goes on from there."""
 
 
 class GateError(EdgedistillError):

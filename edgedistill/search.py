@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edgedistill import graphs, quantizers, runtime, schemes
 from edgedistill.cache import write_json
 from edgedistill.errors import EdgedistillError, IntegrityError, StageError
+from edgedistill.files import unwritten
 from edgedistill.progress import Progress
 from edgedistill.spec import Candidate
 from edgedistill.wording import left_in_float, megabytes
@@ -225,11 +226,15 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     except ImportError as error:
         return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
     except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
+        if unwritten(error):  # that says nothing of the candidate
+            raise
         return replace(nothing, reason=f"not made: {_said(error, source.fused)}", facts=_raw(error))
     try:
         made = replace(nothing, bytes=graphs.size(file), facts=facts)
         found = _judged(made, file, judge, limits)
     except Exception as error:  # onnxruntime's own exceptions share no public base class
+        if unwritten(error):
+            raise
         return replace(nothing, status="out", reason=f"out: it does not load or run: {_said(error, source.fused)}", facts=_raw(error))
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 

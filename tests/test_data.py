@@ -127,9 +127,8 @@ def test_csv_stops_at_ten_when_all_rows_are_wrong(tmp_path: Path) -> None:
         ('a,b\n1,2\n3,4\n5,"open\n6,7\n', 4, "broken row"),
         ("a,b\r1,2\r3,4\r", 1, "broken row"),
         ("a,b,a\n1,2,3\n", 1, "names a column twice: 'a'"),
-        ('a,b\n1,2\n3,"' + "x" * 200_000 + '"\n', 3, "field larger"),
     ],
-    ids=["text after quote", "open quote", "carriage returns", "column twice", "huge field"],
+    ids=["text after quote", "open quote", "carriage returns", "column twice"],
 )
 def test_csv_names_the_line_when_broken(tmp_path: Path, content: str, line: int, what: str) -> None:
     found = faults(write(tmp_path / "a.csv", content))

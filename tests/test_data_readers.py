@@ -13,6 +13,7 @@ import pytest
 
 from edgedistill import data, plugins
 from edgedistill.errors import ConfigError, DataError
+from edgedistill.init import write_recipe
 from edgedistill.spec import Data, Transfer
 
 
@@ -147,6 +148,71 @@ def test_tsv_keeps_lines_apart_when_another_quote_shows_that_no_csv_writer_wrote
     content = f'text\tlabel\n"it opens\tgood\nit closes"\tbad\nplain\tgood\n{proof}\n'
     found = [tuple(values.values()) for _, values in read(write(tmp_path / "a.tsv", content))]
     assert found == [('"it opens', "good"), ('it closes"', "bad"), ("plain", "good"), tuple(proof.split("\t"))]
+
+
+# ── long fields and quotes that are never closed ──
+
+LONG = 200_001  # more than the 131,072 characters that Python's csv module allows by itself
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,label\n{long},x\nb,y\n"),
+        ("a.csv", 'text,label\n"{long}",x\n"b",y\n'),
+        ("a.csv.gz", "text;label\n{long};x\nb;y\n"),
+        ("a.tsv", "text\tlabel\n{long}\tx\nb\ty\n"),
+        ("a.tsv", 'text\tlabel\n"{long}"\tx\nb\ty\n'),
+        ("a.jsonl", '{{"text": "{long}", "label": "x"}}\n{{"text": "b", "label": "y"}}\n'),
+        ("a.txt", "{long}\tx\nb\ty\n"),
+        ("a.conll", "{long}\tx\n\nb\ty\n"),
+    ],
+)
+def test_field_is_read_whole_when_it_is_longer_than_pythons_limit(tmp_path: Path, name: str, content: str) -> None:
+    file = write(tmp_path / name, content.format(long="ö" * LONG))
+    names = ("text", "label") if name == "a.txt" else ()
+    found = [list(values.values()) for _, values in read(file, *names)]
+    assert [[len(value) for value in row] for row in found] == ([[LONG + 4, 5], [5, 5]] if name == "a.conll" else [[LONG, 1], [1, 1]])
+    assert csv.field_size_limit() == 131_072  # the process's own limit is as it was
+
+
+def test_init_guesses_the_task_when_a_field_is_longer_than_pythons_limit(tmp_path: Path) -> None:
+    rows = "".join(f"{'fine film ' * (LONG // 10) if index == 7 else 'a good one'} {index},{'good' if index % 2 else 'bad'}\n" for index in range(80))
+    assert 'task = "text-classification"' in write_recipe(write(tmp_path / "a.csv", "text,label\n" + rows), tmp_path / "recipe.toml").read_text()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_tsv_reads_a_quoted_field_of_any_number_of_lines_when_a_csv_writer_wrote_the_file(tmp_path: Path, end: str) -> None:
+    written = [['line "one"\n' * 300, "good"], ["plain", "bad"], ["\tend\n" * 150, "good"]]
+    with (tmp_path / "plain").open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, dialect="excel-tab", lineterminator=end).writerows([("text", "label"), *written])
+    found = read(write(tmp_path / "a.tsv", (tmp_path / "plain").read_bytes()))
+    assert [(line, list(values.values())) for line, values in found] == [(2, written[0]), (303, written[1]), (304, written[2])]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "what", "hint"),
+    [
+        ('a,b\n1,"open\n' + "fine,x\n" * 30_000, 2, "unexpected end of data", "a quote that opens here is never closed"),
+        ('a,b\n1,"open\n' + "fine,x\n" * 300 + 'he said "no",x\n', 2, "',' expected after '\"'", "answered 301 lines further down"),
+        ('a,b\n"open,2\n' + "fine,x\n" * 300 + 'it closes",x,y\n', 2, "3 columns", "answered 301 lines further down"),
+        ('a,b\n1,"open\nfine",x,y\n', 2, "4 columns", "quote a field that holds the delimiter"),
+    ],
+    ids=["to the end", "to a quote in a text", "to a quote at a field's end", "two lines are no sign of it"],
+)
+def test_csv_tells_of_the_quote_when_it_swallows_many_lines(tmp_path: Path, content: str, line: int, what: str, hint: str) -> None:
+    (found, *_) = faults(write(tmp_path / "a.csv", content))
+    assert f" line {line} | " in found
+    assert what in found
+    assert hint in found
+
+
+@pytest.mark.parametrize(("text", "hint"), [("y" * 3_000, "cut it up"), ("y\n" * 1_500, "never closed")])
+def test_csv_bounds_a_field_when_it_would_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, hint: str) -> None:
+    monkeypatch.setattr(plugins.load("data", "csv"), "LONGEST", 2_000)
+    (found, *_) = faults(write(tmp_path / "a.csv", f'a,b\n1,"{text}"\n'))
+    assert " line 2 | broken row: field larger than field limit (2000)" in found
+    assert hint in found
 
 
 # ── what people have ──

@@ -16,8 +16,8 @@ ROOT = Path(edgedistill.__file__).parent
 LEAVES = frozenset({"tasks", "data", "losses", "students", "exporters", "quantizers", "devices", "channels", "formats", "training"})
 FLOORS = (
     frozenset({"errors", "spec"}),
-    frozenset({"config", "checking", "plugins", "profiles", "schemes", "graphs", "cache", "progress"})
-    | frozenset({"providers", "ragged", "runtime", "surgery", "wording"}),
+    frozenset({"config", "checking", "plugins", "profiles", "schemes", "graphs", "cache", "characters", "files", "progress"})
+    | frozenset({"providers", "ragged", "runtime", "streams", "surgery", "wording"}),
     LEAVES,
     frozenset({"search"}),
     frozenset({"stages"}),

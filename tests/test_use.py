@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,35 @@ def test_predict_gives_pieces_as_text_when_the_task_hides_some(
     places, text = capsys.readouterr().out.rstrip("\n").split("\t")
     assert [place.split(", ")[:2] for place in places.split(" | ")] == [["a 0.7500", "b 0.2500"]] * 2
     assert text == "[MASK] or [MASK]"
+
+
+def test_predict_gives_one_line_of_fields_when_a_text_holds_lines_tabs_and_backslashes(
+    masked: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(face, "_open", lambda path: masked)
+    face.predict(tmp_path, ["[MASK]\tor\n\\n"], as_json=False)
+    assert capsys.readouterr().out.removesuffix("\n").split("\t")[1:] == [r"[MASK]\tor\n\\n"]
+    face.predict(tmp_path, ["[MASK]\tor\n\\n"], as_json=True)
+    assert json.loads(capsys.readouterr().out)["answers"][0]["text"] == "[MASK]\tor\n\\n"
+
+
+def test_predict_names_each_input_when_some_are_no_text(masked: Bundle) -> None:
+    deep = '{"text": ' * 100_000
+    with pytest.raises(ConfigError) as caught:
+        use.predict(masked, ["[MASK] caf\udce9", "[MASK] fine", '{"text": "[MASK] \\ud800"}', '{"text": "[MASK] \\udcc3\\udca9"}', deep])
+    half = "half of a surrogate pair (\\ud800 to \\udfff alone), which is no character; write the character itself, in UTF-8"
+    assert [(fault.where, fault.what) for fault in caught.value.faults[:3]] == [
+        ("input 1", "not UTF-8: byte 0xe9 at offset 10; it reads as latin1"),
+        ("input 3", half),
+        ("input 4", half),  # escapes of bytes are not bytes
+    ]
+    assert caught.value.faults[0].hint.startswith("a file can be recoded: iconv -f latin1 -t utf-8 FILE |")
+    assert caught.value.faults[3].where == "input 5"
+
+
+def test_predict_reads_utf8_when_the_locale_gave_bytes(masked: Bundle) -> None:
+    given = "[MASK] 日本".encode().decode("ascii", "surrogateescape")
+    assert use.predict(masked, [given])[0]["text"] == "[MASK] 日本"
 
 
 def test_predict_says_where_to_put_the_mask_when_a_text_has_none(masked: Bundle) -> None:

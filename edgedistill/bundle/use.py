@@ -10,6 +10,7 @@ from typing import Any
 from edgedistill import data
 from edgedistill.bundle.lineage import teacher_files
 from edgedistill.bundle.reader import Bundle, Said, say
+from edgedistill.characters import HALF, WHOLE, argument, is_halved
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.spec import Data
 from edgedistill.tasks._classes import unknown
@@ -17,6 +18,7 @@ from edgedistill.tasks._classes import unknown
 EVAL_SCHEMA = "edgedistill.eval/1"
 PREDICT_SCHEMA = "edgedistill.predict/1"
 MOST = 10  # skipped rows that are named
+FROM_FILE = "a file can be recoded: iconv -f latin1 -t utf-8 FILE | edgedistill predict BUNDLE"
 PAIR = '{"text": "…", "pair": "…"}'
 
 
@@ -24,21 +26,30 @@ def predict(bundle: Bundle, asked: Sequence[str]) -> list[dict[str, Any]]:
     """The task's answer to each thing that was asked. Raises ConfigError naming what the task cannot take."""
     task = bundle.task
     check, spelled = _with_encoder(bundle)
-    examples, faults = [], []
-    for number, text in enumerate(asked, 1):
+    texts, examples, faults = [], [], []
+    for number, given in enumerate(asked, 1):
         try:
-            values = task.asked(text)
-            if _reads_pairs(bundle) and not values.get("pair"):
-                raise ValueError(f"this bundle reads pairs, like {PAIR}")
-            examples.append(task.example(values))
+            texts.append(given if "image" in task.UNLABELLED else argument(given))  # a path may be any bytes
+            examples.append(_example(bundle, texts[-1]))
             check(examples[-1])
-        except ValueError as error:
-            faults.append(Fault(f"input {number}", str(error), "" if _reads_pairs(bundle) else f"like {task.SHOWN}"))
+        except (ValueError, RecursionError) as error:  # the second: brackets nested a thousand deep
+            hint = FROM_FILE if "not UTF-8" in str(error) else "" if _reads_pairs(bundle) else f"like {task.SHOWN}"
+            faults.append(Fault(f"input {number}", str(error), hint))
     if faults:
         raise ConfigError(faults[:10])
     said = say(bundle, examples)
     answers = task.answers(said.outputs, said.rows, said.examples, bundle.labels)
-    return [{"text": text, **spelled(answer)} for text, answer in zip(asked, answers, strict=True)]
+    return [{"text": text, **spelled(answer)} for text, answer in zip(texts, answers, strict=True)]
+
+
+def _example(bundle: Bundle, text: str) -> Any:
+    """What the task makes of one input. Raises ValueError saying what it cannot take."""
+    values = bundle.task.asked(text)
+    if is_halved(values):
+        raise ValueError(f"{HALF}; {WHOLE}")
+    if _reads_pairs(bundle) and not values.get("pair"):
+        raise ValueError(f"this bundle reads pairs, like {PAIR}")
+    return bundle.task.example(values)
 
 
 def _with_encoder(bundle: Bundle) -> tuple[Callable[[Any], None], Callable[[dict[str, Any]], dict[str, Any]]]:

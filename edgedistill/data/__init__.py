@@ -7,6 +7,7 @@ from edgedistill.data._made import made
 from edgedistill.data._read import columns, extension_of, extensions, read
 from edgedistill.data._record import Record
 from edgedistill.data._rows import labelled, rows, unlabelled
+from edgedistill.data._text import lines_of
 
 __all__ = [
     "Guess",
@@ -20,6 +21,7 @@ __all__ = [
     "extensions",
     "guess",
     "labelled",
+    "lines_of",
     "load_image",
     "locate",
     "made",

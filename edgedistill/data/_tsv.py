@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cache
 
-QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\t|$)')
-OPEN = re.compile(r'"(?:[^"]|"")*$')
-WRITTEN = re.compile(r'(?:"(?:[^"]|"")*"|[^"\t]*)(?:\t(?:"(?:[^"]|"")*"|[^"\t]*))*')  # a row as csv writers make it
-BEGUN = re.compile(r'(?:(?:"(?:[^"]|"")*"|[^"\t]*)\t)*"(?:[^"]|"")*')  # the first lines of one
-MOST_LINES = 100  # of one quoted field: a lone quote must not swallow the file
+INSIDE = r'[^"]*(?:""[^"]*)*'
+FIELD = rf'(?:"{INSIDE}"|[^"\t]*)'
+QUOTED = re.compile(rf'"({INSIDE})"(?=\t|$)')
+OPEN = re.compile(rf'"{INSIDE}$')
+WRITTEN = re.compile(rf"{FIELD}(?:\t{FIELD})*")  # a row as csv writers make it
+BEGUN = re.compile(rf'(?:{FIELD}\t)*"{INSIDE}')  # the first line of one that goes on; with a quote in front, the next lines are such ones too
+MOST_LINES = 100  # of one quoted field, where no csv writer wrote the file: a lone quote must not swallow it
 
 
 def table(source: Iterator[str], width: int, again: Callable[[], Iterator[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -39,18 +41,23 @@ def table(source: Iterator[str], width: int, again: Callable[[], Iterator[str]])
 
 def _is_written(lines: Iterator[str], width: int) -> bool:
     """Whether every quote frames a field or is doubled within one, and every row then has the right number of columns."""
-    text, held = "", 0
+    count, opened = 0, False
     for line in lines:
-        text, held = (f"{text}\n" if held else "") + line.rstrip("\r\n"), held + 1
+        text = ('"' if opened else "") + line.rstrip("\r\n")
+        count -= opened  # the field that goes on is one
         if WRITTEN.fullmatch(text):
-            count = len(_quoted(text))
-            if text.strip(" ") and width and count != width:
+            count += len(_quoted(text))
+            blank = not (opened or text.strip(" "))
+            if not blank and width and count != width:
                 return False
-            width = width or (count if text.strip(" ") else 0)
-            text, held = "", 0
-        elif held > MOST_LINES or not BEGUN.fullmatch(text):
+            width = width or (0 if blank else count)
+            count, opened = 0, False
+        elif BEGUN.fullmatch(text):
+            count += len(_quoted(f'{text}"'))
+            opened = True
+        else:
             return False
-    return not held
+    return not opened
 
 
 class _Lines:
@@ -125,16 +132,26 @@ def _is_open(text: str) -> bool:
 
 def _continued(text: str, pending: _Lines, width: int, written: bool) -> list[str] | None:
     """The row whose quoted field goes on over the next lines, if that makes one of the right width; takes those lines."""
-    if written and WRITTEN.fullmatch(text):
-        return None
+    if written:
+        return None if WRITTEN.fullmatch(text) else _closed(text, pending)
     for index in range(MOST_LINES):
         following = pending.peek(index)
         if following is None:
             return None
         text = f"{text}\n{following}"
         fields = _quoted(text)
-        if (WRITTEN.fullmatch(text) if written else not _is_open(text)) and _fits(fields, width):
+        if not _is_open(text) and _fits(fields, width):
             for _ in range(index + 1):
                 pending.take()
             return fields
     return None
+
+
+def _closed(text: str, pending: _Lines) -> list[str]:
+    """The row up to the line that closes its quotes, which a file has that was looked through."""
+    parts = [text]
+    while (line := pending.take()) is not None:
+        parts.append(line)
+        if WRITTEN.fullmatch(f'"{line}'):
+            break
+    return _quoted("\n".join(parts))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 
 from edgedistill.data import _tsv
 from edgedistill.data._faults import Faults
@@ -17,6 +18,9 @@ EXTENSIONS = (".csv", ".tsv")
 UNIT = "line"
 DELIMITERS = ",;\t|"
 EXCEL = re.compile("sep=(.)", re.IGNORECASE)  # a first line that only Excel reads
+LONGEST = 1 << 26  # characters of a field: whole books fit, and a quote that is never closed does not fill the memory with the rest of a file
+MANY_LINES = 100  # of one row: more of them look like a quote that was not closed
+_limit = Lock()
 
 
 def records(path: Path, split: str, columns: tuple[str, ...] = ()) -> Iterator[Record]:
@@ -35,7 +39,7 @@ def records(path: Path, split: str, columns: tuple[str, ...] = ()) -> Iterator[R
         if len(fields) == len(header):
             yield Record(line, dict(zip(header, fields, strict=True)))
         else:
-            faults.add(line, f"{len(fields)} columns where {wanted}", "quote a field that holds the delimiter or a line break")
+            faults.add(line, f"{len(fields)} columns where {wanted}", _swallowing(fields) or "quote a field that holds the delimiter or a line break")
     faults.settle()
 
 
@@ -67,14 +71,24 @@ def _strict(source: Iterator[str], faults: Faults, width: int) -> Iterator[tuple
     while True:
         line = reader.line_num + 1
         try:
-            fields = next(reader)
+            fields = _next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            faults.add(line, f"broken row: {error}", _remedy(str(error)))
+            faults.add(line, f"broken row: {error}", _remedy(str(error), reader.line_num - line))
             continue
         if len(fields) > 1 or "".join(fields).strip():
             yield line, fields
+
+
+def _next(reader: Iterator[list[str]]) -> list[str]:
+    """The next row. csv has one limit for a whole process, 131,072 characters of a field: it is ours only for as long as this takes."""
+    with _limit:
+        theirs = csv.field_size_limit(LONGEST)
+        try:
+            return next(reader)
+        finally:
+            csv.field_size_limit(theirs)
 
 
 def _header(table: Iterator[tuple[int, list[str]]], faults: Faults) -> list[str]:
@@ -92,14 +106,29 @@ def _header(table: Iterator[tuple[int, list[str]]], faults: Faults) -> list[str]
 
 def _delimiter(first: str, width: int) -> str:
     """What parts the first line: into `width` columns where that is known, else into the most."""
-    bare = re.sub(r'"(?:[^"]|"")*"', "", first)
+    bare = re.sub(r'"[^"]*(?:""[^"]*)*"', "", first)
     fitting = [delimiter for delimiter in DELIMITERS if bare.count(delimiter) + 1 == width]
     return fitting[0] if fitting else max(DELIMITERS, key=bare.count)
 
 
-def _remedy(error: str) -> str:
+def _swallowing(fields: list[str]) -> str:
+    """What a row of very many lines is likely to be."""
+    count = sum(field.count("\n") for field in fields)
+    return _far(count) if count > MANY_LINES else ""
+
+
+def _far(count: int) -> str:
+    return f"a quote that opens in this row is answered {count} lines further down: the one that should close it may be missing"
+
+
+def _remedy(error: str, count: int) -> str:
+    """What to do about a row that was given up after `count` more lines."""
+    if "field larger" in error and not count:
+        return "a text of one line that long is no row: cut it up"
     if "field larger" in error or "unexpected end" in error:
         return "a quote that opens here is never closed"
+    if count > MANY_LINES:
+        return _far(count)
     if "new-line character" in error:
         return "a carriage return outside quotes; old Mac line ends become new ones with: tr '\\r' '\\n' < FILE > FIXED"
     return 'inside a quoted field a quote is written twice: ""'

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from edgedistill.characters import is_halved
 from edgedistill.data._faults import Faults
 from edgedistill.data._record import Record, shown
 from edgedistill.data.saved import is_saved
@@ -35,6 +36,9 @@ def records(path: Path, split: str) -> Iterator[Record]:
         if _is_image(file):
             faults.add(number, f"{file.name} is in no class", "every image goes into the folder of its class")
     for folder in _folders(root):
+        if is_halved(folder.name):
+            faults.add(number, f"the class folder {folder.name!r} has a name that is not UTF-8", "its name is the class: mv it to one in UTF-8")
+            continue
         files = sorted(file for file in folder.rglob("*") if _is_image(file))
         if not files:
             faults.add(number, f"the class folder '{folder.name}' holds no image", f"take it away, or fill it: {', '.join(SUFFIXES)}")

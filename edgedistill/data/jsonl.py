@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from edgedistill.characters import HALF, WHOLE, is_halved
 from edgedistill.data._faults import Faults
 from edgedistill.data._record import Record, strings
 from edgedistill.data._text import lines
@@ -24,8 +25,8 @@ def records(path: Path, split: str) -> Iterator[Record]:
     for line, row, raw in found(path, faults):
         if not isinstance(row, dict):
             faults.add(line, f"a JSON {_kind(row)} where an object is wanted", 'like {"text": "…", "label": "…"}')
-        elif _has_half_characters(row, raw):
-            faults.add(line, "half of a surrogate pair (\\ud800 to \\udfff alone), which is no character", "write the character itself, in UTF-8")
+        elif ("\\ud" in raw or "\\uD" in raw) and is_halved(row):
+            faults.add(line, HALF, WHOLE)
         else:
             yield Record(line, strings(row, {}))
     faults.settle()
@@ -119,16 +120,6 @@ def _broken(line: int, text: str, at: int, error: Exception, faults: Faults) -> 
     message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
     faults.add(line + text.count("\n", at, place), f"broken JSON: {message}")
     faults.settle()
-
-
-def _has_half_characters(row: object, raw: str) -> bool:
-    if "\\ud" not in raw and "\\uD" not in raw:
-        return False
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _kind(value: object) -> str:

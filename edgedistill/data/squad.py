@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgedistill.characters import HALF, is_halved
 from edgedistill.data._faults import Faults
 from edgedistill.data._record import Record, string
 from edgedistill.data._text import lines, open_bytes
@@ -93,6 +94,8 @@ def _get(holder: Any, key: str) -> Any:
 
 
 def _lacking(values: dict[str, Any]) -> str:
+    if is_halved(values):
+        return HALF
     lacking = [f"`{key}`" for key in ("id", "context", "question") if not isinstance(values[key], str) or not values[key]]
     return f"no {' and no '.join(lacking)}" if lacking else ""
 

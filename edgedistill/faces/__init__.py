@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgedistill.characters import json_text
 from edgedistill.errors import ConfigError, Fault
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """The answer as one JSON document."""
-    print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+    print(json_text(document, getattr(sys.stdout, "encoding", None) or "utf-8"))
 
 
 def sizes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from edgedistill.bundle import reader
 from edgedistill.cache import write_json
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.faces import print_json
+from edgedistill.files import refused, unwritten, write_text, writing
 from edgedistill.measure import run, table
 from edgedistill.measure.modes import MODES
 from edgedistill.measure.report import make_report, shares
@@ -32,13 +33,15 @@ def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, 
 
     def keep(document: Mapping[str, Any]) -> None:
         if out is not None:
-            write_json(out / DOCUMENT, document)
+            with writing(f"--out {out}"):
+                write_json(out / DOCUMENT, document)
 
     with drawn() as tell:
         progress = Progress(tell, "bench")
         whole = run.measure_file(what, plan, progress, keep) if bundle is None else run.measure(bundle, store, plan, progress, keep, rows=rows)
     if out is not None:
-        _write(bundle, whole, out)
+        with writing(f"--out {out}"):
+            _write(bundle, whole, out)
     if as_json:
         print_json(whole)
     else:
@@ -143,11 +146,11 @@ def _bundle(path: Path) -> reader.Bundle:
 def _write(bundle: reader.Bundle | None, document: Mapping[str, Any], out: Path) -> None:
     write_json(out / DOCUMENT, document)
     if bundle is None:
-        (out / "bench.txt").write_text(text(document) + "\n", encoding="utf-8")
+        write_text(out / "bench.txt", text(document) + "\n")
         return
     whole = make_report(bundle, document)
     for form in ("md", "html"):
-        (out / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
+        write_text(out / f"report.{form}", plugins.load("formats", form).render(whole))
 
 
 def folder(place: Path) -> None:
@@ -155,4 +158,6 @@ def folder(place: Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if unwritten(error):
+            raise refused(f"--out {place}", error) from error
         raise ConfigError(f"--out {place}: cannot be made a folder: {error.strerror}") from error

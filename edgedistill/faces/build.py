@@ -15,6 +15,7 @@ from edgedistill.devices import local
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
 from edgedistill.faces import print_json, targets_table
 from edgedistill.faces.tracking import tracked
+from edgedistill.files import write_text
 from edgedistill.progress import Progress, Tell, both, drawn
 from edgedistill.spec import Recipe, Step, Target
 from edgedistill.wording import megabytes
@@ -231,7 +232,7 @@ def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: 
     whole = make_report(bundle, _read(bench) if shown["measured"] else None, steps, table)
     for form in FORMATS:
         try:
-            (folder / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
+            write_text(folder / f"report.{form}", plugins.load("formats", form).render(whole))
         except ConfigError as error:  # the page needs an extra that the base install leaves out; the other formats do not
             progress.warn(str(error))
     write_json(folder / SHOWN, shown)

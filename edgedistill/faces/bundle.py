@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 
 from edgedistill import plugins
 from edgedistill.bundle import reader
-from edgedistill.errors import ConfigError, DataError, Fault
+from edgedistill.characters import escaped
+from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
 from edgedistill.faces.bench import folder
+from edgedistill.files import write_text, writing
 from edgedistill.progress import Progress, drawn
 from edgedistill.spec import Data
 
@@ -32,7 +34,7 @@ def evaluate(path: Path, spec: Data, store: Path, *, as_json: bool) -> None:
 
 
 def predict(path: Path, asked: Sequence[str], *, as_json: bool) -> None:
-    """Print an answer for each thing that was asked."""
+    """Print an answer for each thing that was asked: one line of fields with tabs between, each escaped, or one JSON document."""
     from edgedistill.bundle.use import PREDICT_SCHEMA
     from edgedistill.bundle.use import predict as answer
 
@@ -45,7 +47,7 @@ def predict(path: Path, asked: Sequence[str], *, as_json: bool) -> None:
         return
     for one in answers:
         told = [_told(value) for name, value in one.items() if name not in ("text", "all")]
-        print("\t".join([*told, one["text"]]))
+        print("\t".join([*told, escaped(one["text"])]))
 
 
 def _told(value: Any) -> str:
@@ -54,18 +56,14 @@ def _told(value: Any) -> str:
         return " | ".join(", ".join(" ".join(map(_told, candidate.values())) for candidate in one) for one in value)
     if isinstance(value, float):
         return f"{value:.4f}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return escaped(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def lines(stream: BinaryIO) -> list[str]:
-    """The lines of standard input. Raises DataError naming the line whose bytes are not UTF-8."""
-    found = []
-    for number, line in enumerate(stream, 1):
-        try:
-            found.append(line.decode("utf-8").rstrip("\r\n"))
-        except UnicodeDecodeError as error:
-            raise DataError(f"standard input line {number}: not UTF-8 at byte {error.start}", hint="iconv -f latin1 -t utf-8") from error
-    return found
+    """The lines of standard input. Raises DataError naming the lines whose bytes are not UTF-8."""
+    from edgedistill.data import lines_of
+
+    return lines_of(stream, "standard input", "edgedistill predict BUNDLE")
 
 
 def report(result: Path, form: str, out: Path | None) -> None:
@@ -85,10 +83,8 @@ def report(result: Path, form: str, out: Path | None) -> None:
         print(text)
     else:
         folder(out.parent)
-        try:
-            out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
+        with writing(f"--out {out}"):
+            write_text(out, text)
         print(out)
 
 

@@ -14,7 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgedistill.errors import ConfigError, EdgedistillError
+from edgedistill.errors import ConfigError, EdgedistillError, WriteError
+from edgedistill.files import ROOM, unwritten
 
 WORK = {"look": "edgedistill.foreign.look", "search": "edgedistill.foreign.work"}
 MEMORY = ("bad alloc", "bad_alloc", "allocate memory", "MemoryError", "Failed to allocate")
@@ -72,11 +73,15 @@ def _result(job: Mapping[str, Any], pipe: int) -> dict[str, Any]:
         return {"found": import_module(WORK[job["work"]]).run(job, hear)}
     except ConfigError as error:
         return _refusal(2, "", "", [{"where": one.where, "what": one.what, "hint": one.hint} for one in error.faults])
+    except WriteError as error:
+        return _refusal(3, str(error.args[0]), error.hint) | {"full": True}
     except EdgedistillError as error:
         return _refusal(3, str(error.args[0]), error.hint)
     except MemoryError:
         return _refusal(3, f"{job['model']} needs more memory than the {job['limits']['memory_bytes'] / 2**30:.1f} GiB that it may use")
     except Exception as error:  # parsers and runtimes raise whatever a hostile file provokes
+        if job["work"] == "search" and (why := unwritten(error)):
+            return _refusal(3, f"{job['folder']} cannot be written: {why}", ROOM) | {"full": True}
         what = f"{type(error).__name__}: {first_line(error)}"
         if any(word in what for word in MEMORY):
             return _refusal(3, f"{job['model']} needs more memory than the {job['limits']['memory_bytes'] / 2**30:.1f} GiB that it may use")

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgedistill.errors import ConfigError, EdgedistillError, Fault, StageError
+from edgedistill.errors import ConfigError, EdgedistillError, Fault, StageError, WriteError
 
 GIB = 2**30
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "ORT_DISABLE_TELEMETRY": "1"}
@@ -142,4 +142,5 @@ def _answer(result: Mapping[str, Any]) -> dict[str, Any]:
     refused = result["refused"]
     if refused["faults"]:
         raise ConfigError([Fault(**_plain(fault)) for fault in refused["faults"]])
-    raise REFUSALS[refused["exit"]](_plain(refused["what"]), _plain(refused["hint"]))
+    kind = WriteError if result.get("full") else REFUSALS[refused["exit"]]
+    raise kind(_plain(refused["what"]), _plain(refused["hint"]))

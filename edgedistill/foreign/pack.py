@@ -13,12 +13,12 @@ from typing import Any
 from edgedistill.bundle import tensors
 from edgedistill.cache import digest_folder, write_json
 from edgedistill.errors import ConfigError, StageError
+from edgedistill.files import PART, refused, unwritten, writing
 from edgedistill.foreign.usage import usage
 from edgedistill.spec import Artifact, Target, plain
 from edgedistill.wording import MEGA, megabytes
 
 TOLERANCE, TOLERANCE_INT8 = 1e-3, 0.1  # of a golden answer, as a share of the output's scale: integer kernels differ between machines
-PART = ".part"
 
 
 @contextmanager
@@ -32,6 +32,8 @@ def workplace(out: Path) -> Iterator[Path]:
         place = out.parent / f".{out.name}.{os.getpid()}{PART}"
         place.mkdir()
     except OSError as error:
+        if unwritten(error):
+            raise refused(f"--out {out}", error) from error
         raise ConfigError(f"--out {out}: cannot be made a folder: {error.strerror}") from error
     try:
         yield place
@@ -51,7 +53,14 @@ def _alive(pid: str) -> bool:
 
 def write(target: Target, model: Path, facts: Mapping[str, Any], searched: Artifact, place: Path, out: Path) -> None:
     """Fill `place`/bundle with what the search found and put it where `out` says, in the stead of an older one."""
-    folder, found = place / "bundle", searched.facts
+    folder = place / "bundle"
+    with writing(f"--out {out}"):
+        _fill(target, model, facts, searched, folder)
+    _put(folder, out, place / "old")
+
+
+def _fill(target: Target, model: Path, facts: Mapping[str, Any], searched: Artifact, folder: Path) -> None:
+    found = searched.facts
     folder.mkdir()
     for name in ("model.onnx", *found["beside"], "golden.npz"):
         shutil.copyfile(searched.path / name, folder / name)
@@ -63,7 +72,6 @@ def write(target: Target, model: Path, facts: Mapping[str, Any], searched: Artif
     write_json(folder / "manifest.json", manifest | {"files": digest_folder(folder)})
     lines = [f"{entry['sha256']}  {name}" for name, entry in digest_folder(folder).items()]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _put(folder, out, place / "old")
 
 
 def _put(folder: Path, out: Path, aside: Path) -> None:

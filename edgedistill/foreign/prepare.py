@@ -14,6 +14,7 @@ from typing import Any
 
 from edgedistill import graphs, runtime
 from edgedistill.errors import ConfigError
+from edgedistill.files import unwritten
 
 QUANTISABLE = 13  # the first operator version with one scale for each channel
 LOWEST_IR = 4  # the first whose weights need not be inputs
@@ -123,6 +124,8 @@ def _try(what: str, change: Callable[[], None], out: Path, same: Same, notes: li
         change()
         differs = same(out) if out.is_file() else ""
     except Exception as error:  # tools raise whatever an odd graph provokes: the graph then stays as it is
+        if unwritten(error):
+            raise
         differs = runtime.said(error)
     finally:
         logging.disable(logging.NOTSET)

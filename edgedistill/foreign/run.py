@@ -18,8 +18,9 @@ from edgedistill import profiles
 from edgedistill.bundle.tensors import SCHEMA as BUNDLE_SCHEMA
 from edgedistill.bundle.tensors import schema_of
 from edgedistill.cache import RESUME, Store, digest_file, digest_folder, key_of
+from edgedistill.characters import is_halved
 from edgedistill.devices import local
-from edgedistill.errors import ConfigError, StageError
+from edgedistill.errors import ConfigError, StageError, WriteError
 from edgedistill.foreign import guard, pack
 from edgedistill.progress import Event, Progress, Tell
 from edgedistill.spec import Candidate, Step, Target
@@ -82,6 +83,8 @@ def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
 def _check_places(asked: Asked) -> None:
     if not asked.model.is_file():
         raise ConfigError(f"there is no model file {asked.model}")
+    if is_halved(str(asked.model.absolute())):
+        raise ConfigError(f"{asked.model.absolute()}: its name is not UTF-8, which ONNX's own tools cannot open", hint="mv it to a name in UTF-8")
     if asked.calibration is not None and not asked.calibration.exists():
         raise ConfigError(f"--calibration {asked.calibration}: there is no such file")
     out = asked.out
@@ -152,6 +155,8 @@ def _fill(asked: Asked, wanted: Sequence[str], facts: Mapping[str, Any], folder:
     scratch.mkdir(exist_ok=True)
     try:
         found = _search(asked, wanted, _job(asked, facts) | {"folder": str(scratch.absolute())}, facts, tell)
+    except WriteError:  # it goes on when there is room
+        raise
     except StageError:
         shutil.rmtree(scratch)  # what was refused once is refused again: nothing to go on from
         raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgedistill import estimate
 from edgedistill.errors import ConfigError
+from edgedistill.files import refused
 from edgedistill.init._budget import Choice
 from edgedistill.init._find import look
 from edgedistill.init._recipe import chosen, recipe_text
@@ -32,14 +33,20 @@ def write_recipe(place: Path, out: Path | None = None, task: str | None = None, 
     if choice.whole_s > estimate.WORTH_S and (speed := estimate.measured()):
         choice = chosen(found, speed)
     text = recipe_text(found, out.parent, choice)
+    made = False
     try:
         content = text.encode()
         with out.open("xb") as stream:  # x: also safe against a file that came meanwhile
+            made = True
             stream.write(content)
     except FileExistsError:
         raise _exists(out) from None
-    except (OSError, UnicodeEncodeError) as error:  # the second: a file name that is not UTF-8
-        raise ConfigError(f"{out}: cannot be written: {error}") from error
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{data}: its name is not UTF-8, which a recipe has to be", hint="mv it to a name in UTF-8") from error
+    except OSError as error:
+        if made:  # not the half of it
+            out.unlink(missing_ok=True)
+        raise refused(str(out), error) from error
     tell(choice)
     return out
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from edgedistill import plugins
-from edgedistill.cache import PART, RESUME
+from edgedistill.cache import RESUME
 from edgedistill.data._augment import drawn, exchanged, left_out, replaced
 from edgedistill.errors import Fault
+from edgedistill.files import PART
 from edgedistill.progress import Progress
 from edgedistill.spec import Augment, Inputs
 from edgedistill.stages import needs_files

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import plugins, ragged, surgery
-from edgedistill.cache import PART
 from edgedistill.errors import Fault, StageError, nearest
+from edgedistill.files import PART
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs
 from edgedistill.stages._splits import read_sources
