@@ -42,10 +42,21 @@ def main() -> None:
     except KeyboardInterrupt:  # the one that typer is not there for yet
         sys.exit(128 + signal.SIGINT)
     except EdgedistillError as error:
-        if error.exit_code == EdgedistillError.exit_code:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error)
+    except ModuleNotFoundError as error:
+        from edgedistill import packages
+
+        if not packages.is_optional(error):
+            raise  # of ours
+        _end(packages.blamed(" ".join(["edgedistill", *sys.argv[1:2]]), error))
+
+
+def _end(error: EdgedistillError) -> NoReturn:
+    """Say what went wrong, and leave with its exit code."""
+    if error.exit_code == EdgedistillError.exit_code:
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def _ended(number: int, frame: object) -> NoReturn:

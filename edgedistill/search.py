@@ -220,7 +220,7 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     try:
         facts = _make(engine, scheme, source, file)
     except ImportError as error:
-        return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
+        return replace(nothing, reason=f"not made: the package '{error.name}' is not installed" if error.name else f"not made: {_said(error)}")
     except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
         return replace(nothing, reason=f"not made: {_said(error)}")
     try:

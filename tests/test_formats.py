@@ -440,10 +440,10 @@ def test_md_tables_have_as_many_cells_as_columns(report: Report) -> None:
 
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
-def test_html_names_the_extra_when_a_library_is_missing(library: str) -> None:
+def test_html_names_the_package_when_a_library_is_missing(library: str) -> None:
     script = f"import sys; sys.modules[{library!r}] = None; from edgedistill.formats import html; html.render(None)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "ConfigError: the HTML report needs matplotlib and jinja2\nhint: pip install 'edgedistill[report]'" in ended.stderr
+    assert f"ConfigError: the HTML report, unlike md and json, needs the package '{library}'\nhint: pip install {library}\n" in ended.stderr
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgedistill import devices, plugins, providers
-from edgedistill.bundle import reader
+from edgedistill.bundle import archive, reader
 from edgedistill.cache import write_json
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.faces import print_json
@@ -26,6 +27,7 @@ def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, 
     The document is written after every device: ended early, it holds those that were done.
     """
     _check(plan)
+    archive.refuse_packed(what)
     bundle = None if what.is_file() else _bundle(what)
     if out is not None:
         folder(out)  # before the minutes of measuring
@@ -141,13 +143,17 @@ def _bundle(path: Path) -> reader.Bundle:
 
 
 def _write(bundle: reader.Bundle | None, document: Mapping[str, Any], out: Path) -> None:
+    """The document and the report; its page needs packages that the base install leaves out, and is left out with them."""
     write_json(out / DOCUMENT, document)
     if bundle is None:
         (out / "bench.txt").write_text(text(document) + "\n", encoding="utf-8")
         return
     whole = make_report(bundle, document)
     for form in ("md", "html"):
-        (out / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
+        try:
+            (out / f"report.{form}").write_text(plugins.load("formats", form).render(whole), encoding="utf-8")
+        except ConfigError as error:
+            print(f"warning: {out / f'report.{form}'} is not written: {error}", file=sys.stderr)
 
 
 def folder(place: Path) -> None:

@@ -190,7 +190,7 @@ def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: 
         except ConfigError as error:  # the page needs an extra that the base install leaves out; the other formats do not
             progress.warn(str(error))
     write_json(folder / SHOWN, shown)
-    return page
+    return page if page.is_file() else page.with_suffix(".md")
 
 
 def _measured(bench: Path) -> str | None:

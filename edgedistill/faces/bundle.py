@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgedistill import plugins
-from edgedistill.bundle import reader
+from edgedistill.bundle import archive, reader
 from edgedistill.errors import ConfigError, DataError, Fault
 from edgedistill.faces import print_json
 from edgedistill.faces.bench import folder
@@ -71,6 +71,7 @@ def lines(stream: BinaryIO) -> list[str]:
 def report(result: Path, form: str, out: Path | None) -> None:
     """Render a report of a bundle's folder or of a bench document."""
     document, bundle = None, result
+    archive.refuse_packed(result)
     if result.is_file():
         document = _read_bench(result)
         bundle = Path(document["bundle"])
@@ -103,6 +104,7 @@ def verify(path: Path, *, as_json: bool) -> None:
 
 
 def _existing(path: Path) -> Path:
+    archive.refuse_packed(path)
     if not path.is_dir():
         raise ConfigError(f"there is no bundle folder {path}", hint="edgedistill build prints where it put the bundle")
     return path
