@@ -17,7 +17,7 @@ LEAVES = frozenset({"tasks", "data", "losses", "students", "exporters", "quantiz
 FLOORS = (
     frozenset({"errors", "spec"}),
     frozenset({"config", "checking", "plugins", "profiles", "schemes", "graphs", "cache", "progress"})
-    | frozenset({"providers", "ragged", "runtime", "surgery", "wording", "packages"}),
+    | frozenset({"providers", "ragged", "runtime", "surgery", "wording", "packages", "samples"}),
     LEAVES,
     frozenset({"search"}),
     frozenset({"stages"}),

@@ -180,7 +180,7 @@ def test_render_survives_numbers_that_are_not_finite(name: str, report: Report) 
 
 def test_json_holds_every_number_of_the_report(report: Report) -> None:
     document = json.loads(_render("json", report))
-    assert document["schema"] == "edgedistill.report/1"
+    assert document["schema"] == "edgedistill.report/2"
     assert document["retention"] == 0.9841
     assert document["subjects"][3]["bytes"] == 23_456_789
     assert document["candidates"][4]["latency_ratio"] is None

@@ -117,14 +117,14 @@ def _open(path: Path) -> reader.Bundle:
 def _read_bench(file: Path) -> dict[str, Any]:
     """The document. Raises ConfigError with all that keeps it from being reported on."""
     from edgedistill.measure.document import faults
-    from edgedistill.measure.run import SCHEMA
+    from edgedistill.measure.run import READ, SCHEMA
 
     try:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON: {error}") from error
     wrong, writes = f"{file} is not an {SCHEMA} document", "edgedistill bench BUNDLE --out DIR writes one"
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") not in READ:
         raise ConfigError(wrong, hint=writes)
     if "model" in document:
         what = f"{file} is of {document['model']}, which is no bundle: there is no report on it"
