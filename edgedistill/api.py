@@ -49,7 +49,7 @@ def bench(
     strict: bool = False,
     store: Path = STORE,
 ) -> dict[str, Any]:
-    """Measure a bundle beside its teacher on one or several devices: one `edgedistill.bench/1` document.
+    """Measure a bundle beside its teacher on one or several devices: one `edgedistill.bench/2` document, with every sample.
 
     `strict` fails where another provider ran a node. Raises IntegrityError where answers are wrong, StageError where a process crashes,
     DeviceError where a device or its provider is not there.

@@ -53,10 +53,13 @@ def _code_of(work: Callable[[], object]) -> str | int | None:
     except KeyboardInterrupt:  # the one that typer is not there for yet
         return 128 + signal.SIGINT
     except EdgedistillError as error:
-        if error.exit_code == EdgedistillError.exit_code:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _said(error)
+    except ModuleNotFoundError as error:
+        from edgedistill import packages
+
+        if not packages.is_optional(error):
+            raise  # of ours
+        return _said(packages.blamed(" ".join(["edgedistill", *sys.argv[1:2]]), error))
     except OSError as error:
         why = unwritten(error) or (error.strerror if error.errno in FORBIDDEN and error.filename else "")
         if not why:
@@ -64,6 +67,14 @@ def _code_of(work: Callable[[], object]) -> str | int | None:
         print(f"error: {error.filename or 'a file'} cannot be written or read: {why}\nhint: {ROOM}", file=sys.stderr)
         return StageError.exit_code
     return 0
+
+
+def _said(error: EdgedistillError) -> int:
+    """The exit code of an error, which is told."""
+    if error.exit_code == EdgedistillError.exit_code:
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _ended(number: int, frame: object) -> NoReturn:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 LARGE = 1_800_000_000  # bytes of weights beyond which they lie beside the graph: a protobuf message ends at 2 GB
 KINDS = {1: "fp32", 10: "fp16", 3: "int8", 2: "uint8", 6: "int32", 7: "int64", 21: "uint4", 22: "int4", 4: "uint16", 5: "int16", 9: "bool"}
+GRAPH, INITIALIZER, EXTERNAL, KEY, VALUE = 7, 5, 13, 1, 2  # fields of a model, a graph, a tensor, and of one of its entries (onnx.proto)
+WIDTHS = {0: 0, 1: 8, 2: 0, 5: 4}  # wire types of protobuf; bytes of those that have always as many
 EMBEDDING_OPERATORS = ("Gather", "EmbedLayerNormalization", "GatherBlockQuantized")
 
 
@@ -34,12 +36,38 @@ def save(model: Any, out: Path, apart: str | None = None) -> None:
 
 
 def beside(file: Path) -> list[Path]:
-    """The files that hold a graph's weights outside of it."""
-    import onnx
-
-    graph = onnx.load(str(file), load_external_data=False).graph
-    names = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    """The files that hold a graph's weights outside of it. Raises ValueError for a file that is no graph. Needs no onnx: a bundle's user has none."""
+    model = memoryview(file.read_bytes())
+    tensors = (tensor for at, graph in _fields(model) if at == GRAPH for inner, tensor in _fields(graph) if inner == INITIALIZER)
+    entries = ({at: bytes(part) for at, part in _fields(entry)} for tensor in tensors for at, entry in _fields(tensor) if at == EXTERNAL)
+    names = {entry[VALUE].decode() for entry in entries if entry.get(KEY) == b"location" and VALUE in entry}
     return [file.parent / name for name in sorted(names)]
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The number and the content of every field of a protobuf message that has a length. Raises ValueError where it is none."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind not in WIDTHS or not key >> 3:
+            raise ValueError(f"no protobuf message at byte {at}")
+        size, start = (WIDTHS[kind], at) if kind in (1, 5) else _varint(message, at)
+        at = start + size if kind != 0 else start
+        if at > len(message):
+            raise ValueError(f"a protobuf message that ends before byte {at}")
+        if kind == 2:
+            yield key >> 3, message[start:at]
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends. Raises ValueError where it does not."""
+    value = 0
+    for place, byte in enumerate(message[at : at + 10]):
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, at + place + 1
+    raise ValueError(f"no number at byte {at}")
 
 
 def parts(file: Path) -> dict[str, Path]:
@@ -47,12 +75,10 @@ def parts(file: Path) -> dict[str, Path]:
 
     A file that is no graph travels alone, and what lies outside of the folder does not: whoever opens the graph says what is wrong.
     """
-    from google.protobuf.message import DecodeError
-
     folder = file.parent.resolve()
     try:
         apart = [one for one in beside(file) if one.is_file() and one.resolve().is_relative_to(folder)]
-    except (DecodeError, OSError):
+    except (ValueError, OSError):
         apart = []
     return {one.relative_to(file.parent).as_posix(): one for one in (file, *apart)}
 

@@ -224,7 +224,9 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     try:
         facts = _make(engine, scheme, source, file)
     except ImportError as error:
-        return replace(nothing, reason=f"not made: the package '{error.name}' is not installed")
+        return replace(
+            nothing, reason=f"not made: the package '{error.name}' is not installed" if error.name else f"not made: {_said(error, source.fused)}"
+        )
     except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
         if unwritten(error):  # that says nothing of the candidate
             raise

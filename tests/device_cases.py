@@ -48,12 +48,12 @@ def apart(file: Path) -> Path:
     return file
 
 
-def hanging(file: Path) -> Path:
-    """A loop of 2⁶² turns."""
+def hanging(file: Path, turns: int = 2**62) -> Path:
+    """A loop of so many turns: by default it does not end. A million take some tenths of a second."""
     turn = [helper.make_node("Identity", ["go_in"], ["go_out"]), helper.make_node("Add", ["x_in", "one"], ["x_out"])]
     state = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("i", 7), ("go_in", 9), ("x_in", 1), ("go_out", 9), ("x_out", 1))]
     body = helper.make_graph(turn, "body", state[:3], state[3:], [numpy_helper.from_array(np.float32(1), "one")])
-    tensors = {"turns": np.array(2**62, np.int64), "go": np.array(True)}
+    tensors = {"turns": np.array(turns, np.int64), "go": np.array(True)}
     return save(file, [helper.make_node("Loop", ["turns", "go", "a"], ["y"], body=body)], {"a": FLOAT}, {"y": FLOAT}, tensors)
 
 

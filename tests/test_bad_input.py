@@ -176,15 +176,24 @@ def test_room_is_named_when_texts_may_be_longer_than_the_teachers_positions(fold
     assert "65 tokens, but the teacher has positions for 64" in refused(folder, "--target", "linux-x64", "--set", "data.max_length=65")
 
 
-def test_extra_is_named_when_training_packages_are_missing(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("hidden", "told"),
+    [
+        (("transformers", "torch"), "the packages 'torch' and 'transformers'\nhint: pip install 'edgedistill[build]'\n"),
+        (("sympy",), "the package 'sympy'\nhint: pip install sympy\n"),
+        (("scipy", "onnx", "pyarrow"), "the packages 'onnx', 'pyarrow' and 'scipy'\nhint: pip install onnx pyarrow scipy\n"),
+    ],
+)
+def test_smallest_thing_to_install_is_named_before_anything_runs_when_packages_are_missing(folder: Path, hidden: tuple[str, ...], told: str) -> None:
     code = (
-        "import sys; sys.modules['transformers'] = sys.modules['torch'] = None\n"
+        f"import sys; sys.modules.update(dict.fromkeys({hidden!r}))\n"
         "from edgedistill.cli import main; sys.argv = ['edgedistill', 'build', '-t', 'linux-x64']; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "edgedistill[build]" in done.stderr
+    assert told in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list((folder / ".edgedistill").glob("*/*/receipt.json"))
 
 
 def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folder: Path) -> None:

@@ -19,6 +19,7 @@ from device_cases import summed as sums
 from onnx import TensorProto, helper, numpy_helper
 from processes import alive, command, group, pids
 
+from edgedistill import samples
 from edgedistill.devices.local import AGENT
 from edgedistill.errors import DeviceError, IntegrityError, StageError
 from edgedistill.faces.bench import text
@@ -83,6 +84,13 @@ def test_table_leaves_out_columns_when_no_row_has_them() -> None:
     assert "unmeasured" in text(DOCUMENT)
 
 
+@pytest.mark.parametrize(("score", "of"), [(0.875, "64 test rows"), (None, "64 golden examples")])
+def test_note_says_what_was_answered_there_when_it_was_golden_examples(score: float | None, of: str) -> None:
+    answers = {**DOCUMENT["devices"][0]["answers"], "score": score}
+    document = {**DOCUMENT, "devices": [{**DOCUMENT["devices"][0], "answers": answers}]}
+    assert f"“there” is on {of}, answered on the device" in text(document)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [("wrong", IntegrityError), ("crashed", StageError), ("timeout", DeviceError), ("unmeasured", DeviceError)]
 )
@@ -112,12 +120,12 @@ def summed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_model_is_measured_on_made_up_inputs_and_says_so(summed: Path, tmp_path: Path) -> None:
     done = run_cli("bench", str(summed), "--mode", "smoke", "--shape", "ids=1,7", "--json", "--out", "out", cwd=tmp_path)
     document = json.loads(done.stdout)
-    assert document["schema"] == "edgedistill.bench/1"
+    assert document["schema"] == "edgedistill.bench/2"
     assert "SYNTHETIC" in document["inputs"]
     assert "ids [1, 7]" in document["inputs"]
     (entry,) = document["devices"]
     assert entry["status"] == "ok"
-    latency = next(one for one in document["measurements"] if one["metric"] == "latency_ms")
+    latency = next(one for one in samples.unpacked(document)["measurements"] if one["metric"] == "latency_ms")
     assert len(latency["samples"]) >= 64
     assert json.loads((tmp_path / "out" / "bench.json").read_text(encoding="utf-8")) == document
 

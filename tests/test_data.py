@@ -297,7 +297,7 @@ def test_parquet_says_what_to_install_when_pyarrow_is_missing(tmp_path: Path, mo
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match="needs the package 'pyarrow'") as caught:
         rows(write(tmp_path / "a.parquet", b""))
-    assert caught.value.hint == "pip install 'edgedistill[build]'"
+    assert caught.value.hint == "pip install pyarrow"
 
 
 def classed() -> object:

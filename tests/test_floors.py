@@ -17,7 +17,7 @@ LEAVES = frozenset({"tasks", "data", "losses", "students", "exporters", "quantiz
 FLOORS = (
     frozenset({"errors", "spec"}),
     frozenset({"config", "checking", "plugins", "profiles", "schemes", "graphs", "cache", "characters", "files", "progress"})
-    | frozenset({"providers", "ragged", "runtime", "streams", "surgery", "wording"}),
+    | frozenset({"packages", "providers", "ragged", "runtime", "samples", "streams", "surgery", "wording"}),
     LEAVES,
     frozenset({"search"}),
     frozenset({"stages"}),

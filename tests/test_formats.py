@@ -180,7 +180,7 @@ def test_render_survives_numbers_that_are_not_finite(name: str, report: Report) 
 
 def test_json_holds_every_number_of_the_report(report: Report) -> None:
     document = json.loads(_render("json", report))
-    assert document["schema"] == "edgedistill.report/1"
+    assert document["schema"] == "edgedistill.report/2"
     assert document["retention"] == 0.9841
     assert document["subjects"][3]["bytes"] == 23_456_789
     assert document["candidates"][4]["latency_ratio"] is None
@@ -440,10 +440,10 @@ def test_md_tables_have_as_many_cells_as_columns(report: Report) -> None:
 
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
-def test_html_names_the_extra_when_a_library_is_missing(library: str) -> None:
+def test_html_names_the_package_when_a_library_is_missing(library: str) -> None:
     script = f"import sys; sys.modules[{library!r}] = None; from edgedistill.formats import html; html.render(None)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "ConfigError: the HTML report needs matplotlib and jinja2\nhint: pip install 'edgedistill[report]'" in ended.stderr
+    assert f"ConfigError: the HTML report, unlike md and json, needs the package '{library}'\nhint: pip install {library}\n" in ended.stderr
 
 
 @pytest.mark.parametrize("name", FORMATS)

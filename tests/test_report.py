@@ -85,11 +85,11 @@ def test_report_exits_2_with_every_fault_when_devices_are_damaged(tmp_path: Path
     file = tmp_path / "bench.json"
     file.write_text(json.dumps(damaged("devices", [{"device": "local"}])), encoding="utf-8")
     done = run_cli("report", str(file), cwd=tmp_path, check=2)
-    assert f"{file} is not an edgedistill.bench/1 document: devices.0.status is missing" in done.stderr
+    assert f"{file} is not an edgedistill.bench/2 document: devices.0.status is missing" in done.stderr
     file.write_text(json.dumps(damaged("devices", [{"device": "local"}, {"status": "gone"}])), encoding="utf-8")
     done = run_cli("report", str(file), cwd=tmp_path, check=2)
     for place in ("devices.0.status", "devices.1.device", "devices.1.detail"):
-        assert f"{file} is not an edgedistill.bench/1 document: {place} is missing" in done.stderr
+        assert f"{file} is not an edgedistill.bench/2 document: {place} is missing" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import plugins, profiles, providers, runtime
-from edgedistill.bundle import tensors
+from edgedistill.bundle import archive, tensors
 from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, DeviceError, IntegrityError
 
@@ -83,7 +83,11 @@ class Bundle:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle's manifest. Raises IntegrityError when there is none, or when it names a file outside the folder."""
+    """Read a bundle's manifest.
+
+    Raises ConfigError for one that is still packed, IntegrityError when there is none, or when it names a file outside the folder.
+    """
+    archive.refuse_packed(path)
     if not (path / "manifest.json").is_file():
         raise IntegrityError(f"{path} is not a bundle: it has no manifest.json")
     manifest = _read_json(path / "manifest.json")

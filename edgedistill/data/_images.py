@@ -8,10 +8,11 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+from edgedistill import packages
 from edgedistill.data import idx
 from edgedistill.data._faults import Faults
 from edgedistill.data._read import read, reader
-from edgedistill.data._record import Record, heavy, shown
+from edgedistill.data._record import Record, shown
 from edgedistill.data._rows import rows
 from edgedistill.errors import DataError, Fault, nearest
 from edgedistill.spec import Data, Transfer
@@ -86,7 +87,7 @@ def check_image(content: bytes) -> str | None:
     """What is wrong with an encoded image; None where it decodes whole, in whatever mode."""
     if not content:
         return "the image is empty"
-    pillow = heavy("PIL.Image", "checking images")
+    pillow = packages.load("PIL.Image", "checking images")
     try:
         with pillow.open(BytesIO(content)) as image:
             image.load()

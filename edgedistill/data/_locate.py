@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from edgedistill import packages
 from edgedistill.data import idx
-from edgedistill.data._record import heavy, shown
+from edgedistill.data._record import shown
 from edgedistill.data.hub import parts
 from edgedistill.errors import ConfigError, DataError, nearest
 
@@ -112,7 +113,7 @@ def _commit(located: str, kind: str) -> str:
     name, revision = parts(located)
     if revision and COMMIT.fullmatch(revision):
         return revision
-    hub = heavy("huggingface_hub", "resolving a hub source")
+    hub = packages.load("huggingface_hub", "resolving a hub source")
     try:
         commit = getattr(hub.HfApi(), f"{kind}_info")(name, revision=revision).sha
     except Exception as error:  # no network, offline mode, no such name: the last one cached will do, and if there is none the error is told

@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-
-from edgedistill.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +85,6 @@ def class_names(features: Mapping[str, object]) -> dict[str, Sequence[str]]:
     """The names of the classes, by column, of the features of `datasets`: of class numbers, alone or in lists such as a sentence's tags."""
     inner = {column: getattr(feature, "feature", feature) for column, feature in features.items()}
     return {column: feature.names for column, feature in inner.items() if type(feature).__name__ == "ClassLabel"}  # type: ignore[attr-defined]
-
-
-def heavy(module: str, why: str) -> ModuleType:
-    """A library that only `edgedistill[build]` brings. Raises ConfigError saying so when it is not installed."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"{why} needs the package '{module}' ({error})", hint="pip install 'edgedistill[build]'") from error
 
 
 def shown(located: Path | str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgedistill.data._record import Record, class_names, heavy, typed
+from edgedistill import packages
+from edgedistill.data._record import Record, class_names, typed
 from edgedistill.errors import ConfigError
 
 EXTENSIONS = ()  # `hub:OWNER/NAME` has none
@@ -20,7 +21,7 @@ def parts(located: str) -> tuple[str, str | None]:
 
 def records(path: Path | str, split: str) -> Iterator[Record]:
     """Each row of the split, downloaded as it is read."""
-    datasets = heavy("datasets", "reading from the hub")
+    datasets = packages.load("datasets", "reading from the hub")
     name, revision = parts(str(path))
     number = 0
     try:

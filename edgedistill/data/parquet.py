@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgedistill.data._record import Record, heavy, shown, typed
+from edgedistill import packages
+from edgedistill.data._record import Record, shown, typed
 from edgedistill.data._text import open_bytes
 from edgedistill.errors import DataError, Fault
 
@@ -19,8 +20,8 @@ BATCH = 1024
 
 def records(path: Path, split: str) -> Iterator[Record]:
     """Each row. A file is one split, whatever `split` is. Raises DataError with the row where the file is damaged."""
-    arrow = heavy("pyarrow", "reading parquet")
-    parquet = heavy("pyarrow.parquet", "reading parquet")
+    arrow = packages.load("pyarrow", "reading parquet")
+    parquet = packages.load("pyarrow.parquet", "reading parquet")
     number = 0
     try:
         with open_bytes(path) as stream:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgedistill.data._record import Record, class_names, heavy, shown, typed
+from edgedistill import packages
+from edgedistill.data._record import Record, class_names, shown, typed
 from edgedistill.errors import ConfigError, DataError, Fault, nearest
 
 EXTENSIONS = ()  # a folder has none
@@ -39,7 +40,7 @@ def records(path: Path, split: str) -> Iterator[Record]:
 
 
 def _chosen(path: Path, split: str) -> Any:
-    datasets = heavy("datasets", "reading a folder saved by `datasets`")
+    datasets = packages.load("datasets", "reading a folder saved by `datasets`")
     try:
         whole = datasets.load_from_disk(str(path))
     except Exception as error:  # a missing or damaged arrow file or JSON: any of OSError, ValueError, KeyError, TypeError, pyarrow's own

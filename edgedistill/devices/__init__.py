@@ -15,6 +15,7 @@ A job is a JSON document, the same for every agent (`measure/agent.py`, `measure
     trace, strict   true: which provider ran what comes back as `placement`, from a session of its own after the timing; strict: so that whoever
                   asked can refuse a result that fell back
     min_runs, min_s                 at least so many samples and so many seconds; both 0: no timing
+    max_s         no pass over the rows but the first begins after so many seconds of warm-up, nor of samples; absent: no limit
     picks, golden, tolerance        what the first output of every feed should be, and where (`agent.picked`); absent: nothing is checked
     tensors, outputs, scales, tolerance     the same for every output of a foreign model
     answers       true: the first output of every feed comes back

@@ -95,8 +95,10 @@ def packed(job: Mapping[str, Any], *, model: str, warm: Warm, marked: bool) -> b
         raise DeviceError(f"the runner has no {job['provider']}", hint=f"it has: {PROVIDER}")
     if job.get("session"):
         raise DeviceError(f"the runner sets no session entries: {', '.join(job['session'])}", hint="the Python agent does: --device local")
-    head = [b"EDJ1", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
-    head.append(struct.pack("<IdIddd", job["min_runs"], job["min_s"], warm.max_passes, warm.max_s, warm.min_s, warm.change))
+    head = [b"EDJ2", _text(model), struct.pack("<IId", job["threads"], marked, job.get("tolerance", NO_LIMIT))]
+    most_s = job.get("max_s", NO_LIMIT)
+    head.append(struct.pack("<Idd", job["min_runs"], job["min_s"], most_s))
+    head.append(struct.pack("<Iddd", warm.max_passes, min(warm.max_s, most_s), warm.min_s, warm.change))
     checks = _checks(job)
     return b"".join([*head, *_feeds(job["feeds"]), struct.pack("<I", bool(checks)), *checks, *_feeds(job.get("timed", ()))])
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.devices import Ended, _child
+from edgedistill.devices import Ended, _child, _cores
 from edgedistill.errors import ConfigError, DeviceError
 from edgedistill.plugins import PACKAGE
 
@@ -93,8 +93,8 @@ def _listed(array: NDArray[Any]) -> Any:
 
 
 def cores() -> int:
-    """How many this process may use; not every system tells which."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use: those that it may run on, and no more than its quota of their time comes to."""
+    return _cores.usable()
 
 
 def side_by_side(work: Callable[[Given], Found], every: Iterable[Given]) -> Iterator[Found]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import devices, plugins, providers
-from edgedistill.bundle import reader
+from edgedistill import devices, plugins, providers, samples
+from edgedistill.bundle import archive, reader
 from edgedistill.cache import write_json
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.faces import print_json
@@ -27,6 +28,7 @@ def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, 
     The document is written after every device: ended early, it holds those that were done.
     """
     _check(plan)
+    archive.refuse_packed(what)
     bundle = None if what.is_file() else _bundle(what)
     if out is not None:
         folder(out)  # before the minutes of measuring
@@ -34,7 +36,7 @@ def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, 
     def keep(document: Mapping[str, Any]) -> None:
         if out is not None:
             with writing(f"--out {out}"):
-                write_json(out / DOCUMENT, document)
+                _keep(document, out)
 
     with drawn() as tell:
         progress = Progress(tell, "bench")
@@ -43,7 +45,7 @@ def bench(what: Path, plan: run.Plan, rows: int, out: Path | None, store: Path, 
         with writing(f"--out {out}"):
             _write(bundle, whole, out)
     if as_json:
-        print_json(whole)
+        print_json(samples.packed(whole))
     else:
         print(text(whole))
     if failed := run.failure(whole):
@@ -94,9 +96,9 @@ def _columns(document: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def _note(document: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
-    counts = sorted({row["rows"] for row in found if row.get("rows")})
+    answered = sorted({f"{row['rows']} {'golden examples' if row['score_there'] is None else 'test rows'}" for row in found if row.get("rows")})
     parts = [document["inputs"]]
-    parts += [f"“there” is on {' and '.join(map(str, counts))} test rows, answered on the device"] if counts else []
+    parts += [f"“there” is on {' and '.join(answered)}, answered on the device"] if answered else []
     parts += ["instructions are emulated: a count is not a time"] if any(row.get("instructions") for row in found) else []
     parts += [
         f"{entry['device']}: the {name} ran {shares(placed)}"
@@ -144,13 +146,23 @@ def _bundle(path: Path) -> reader.Bundle:
 
 
 def _write(bundle: reader.Bundle | None, document: Mapping[str, Any], out: Path) -> None:
-    write_json(out / DOCUMENT, document)
+    """The document and the report; its page needs packages that the base install leaves out, and is left out with them."""
+    _keep(document, out)
     if bundle is None:
         write_text(out / "bench.txt", text(document) + "\n")
         return
     whole = make_report(bundle, document)
     for form in ("md", "html"):
-        write_text(out / f"report.{form}", plugins.load("formats", form).render(whole))
+        try:
+            write_text(out / f"report.{form}", plugins.load("formats", form).render(whole))
+        except ConfigError as error:
+            print(f"warning: {out / f'report.{form}'} is not written: {error}", file=sys.stderr)
+
+
+def _keep(document: Mapping[str, Any], out: Path) -> None:
+    """The document, and every sample of it."""
+    write_json(out / DOCUMENT, samples.packed(document))
+    samples.keep(document, out)
 
 
 def folder(place: Path) -> None:

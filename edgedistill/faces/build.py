@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import config, estimate, pipeline, plugins, profiles
+from edgedistill import config, estimate, pipeline, plugins, profiles, samples
 from edgedistill.cache import Store, digest_file, write_json
 from edgedistill.devices import local
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
@@ -226,7 +226,8 @@ def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: 
         document = measure(bundle, store_dir, Plan(mode="smoke"), progress, rows=0)
         if failed := failure(document):
             raise failed
-        write_json(bench, document)
+        write_json(bench, samples.packed(document))
+        samples.keep(document, folder)
         progress.end(str(page))
     steps = [{"stage": one.stage, "cached": one.cached, "seconds": one.receipt["seconds"]} for one in done.artifacts]
     whole = make_report(bundle, _read(bench) if shown["measured"] else None, steps, table)
@@ -236,7 +237,7 @@ def _report(done: pipeline.Done, table: Sequence[Mapping[str, Any]], store_dir: 
         except ConfigError as error:  # the page needs an extra that the base install leaves out; the other formats do not
             progress.warn(str(error))
     write_json(folder / SHOWN, shown)
-    return page
+    return page if page.is_file() else page.with_suffix(".md")
 
 
 def _measured(bench: Path) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgedistill import plugins
-from edgedistill.bundle import reader
+from edgedistill.bundle import archive, reader
 from edgedistill.characters import escaped
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
@@ -69,6 +69,7 @@ def lines(stream: BinaryIO) -> list[str]:
 def report(result: Path, form: str, out: Path | None) -> None:
     """Render a report of a bundle's folder or of a bench document."""
     document, bundle = None, result
+    archive.refuse_packed(result)
     if result.is_file():
         document = _read_bench(result)
         bundle = Path(document["bundle"])
@@ -99,6 +100,7 @@ def verify(path: Path, *, as_json: bool) -> None:
 
 
 def _existing(path: Path) -> Path:
+    archive.refuse_packed(path)
     if not path.is_dir():
         raise ConfigError(f"there is no bundle folder {path}", hint="edgedistill build prints where it put the bundle")
     return path
@@ -111,14 +113,14 @@ def _open(path: Path) -> reader.Bundle:
 def _read_bench(file: Path) -> dict[str, Any]:
     """The document. Raises ConfigError with all that keeps it from being reported on."""
     from edgedistill.measure.document import faults
-    from edgedistill.measure.run import SCHEMA
+    from edgedistill.measure.run import READ, SCHEMA
 
     try:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON: {error}") from error
     wrong, writes = f"{file} is not an {SCHEMA} document", "edgedistill bench BUNDLE --out DIR writes one"
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") not in READ:
         raise ConfigError(wrong, hint=writes)
     if "model" in document:
         what = f"{file} is of {document['model']}, which is no bundle: there is no report on it"

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from edgedistill import packages
 from edgedistill.errors import ConfigError, EdgedistillError, WriteError
 from edgedistill.files import ROOM, unwritten
 
@@ -72,11 +73,13 @@ def _result(job: Mapping[str, Any], pipe: int) -> dict[str, Any]:
     try:
         return {"found": import_module(WORK[job["work"]]).run(job, hear)}
     except ConfigError as error:
-        return _refusal(2, "", "", [{"where": one.where, "what": one.what, "hint": one.hint} for one in error.faults])
+        return _faults(error)
     except WriteError as error:
         return _refusal(3, str(error.args[0]), error.hint) | {"full": True}
     except EdgedistillError as error:
         return _refusal(3, str(error.args[0]), error.hint)
+    except ImportError as error:
+        return _faults(packages.blamed(job["work"], error))
     except MemoryError:
         return _refusal(3, f"{job['model']} needs more memory than the {job['limits']['memory_bytes'] / 2**30:.1f} GiB that it may use")
     except Exception as error:  # parsers and runtimes raise whatever a hostile file provokes
@@ -86,6 +89,10 @@ def _result(job: Mapping[str, Any], pipe: int) -> dict[str, Any]:
         if any(word in what for word in MEMORY):
             return _refusal(3, f"{job['model']} needs more memory than the {job['limits']['memory_bytes'] / 2**30:.1f} GiB that it may use")
         return _refusal(2 if job["work"] == "look" else 3, f"{job['model']}: {what}")
+
+
+def _faults(error: ConfigError) -> dict[str, Any]:
+    return _refusal(2, "", "", [{"where": one.where, "what": one.what, "hint": one.hint} for one in error.faults])
 
 
 def _refusal(code: int, what: str, hint: str = "", faults: Any = ()) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgedistill import profiles
+from edgedistill import packages, profiles
 from edgedistill.bundle.tensors import SCHEMA as BUNDLE_SCHEMA
 from edgedistill.bundle.tensors import schema_of
 from edgedistill.cache import RESUME, Store, digest_file, digest_folder, key_of
@@ -59,8 +59,9 @@ class Asked:
 def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
     """One `edgedistill.quantize/1` document; the bundle lies in `out`.
 
-    Raises ConfigError when the request or the file is refused, StageError when no scheme holds or the guarded process dies.
+    Raises ConfigError when the request or the file is refused or a package is missing, StageError when no scheme holds or the guarded process dies.
     """
+    packages.need("quantising an ONNX file", "onnx", "sympy")
     target = profiles.only(asked.target, asked.scheme, asked.which) if asked.scheme else asked.target
     wanted = [entry.scheme for entry in target.quantization.allowed]
     _check_places(asked)

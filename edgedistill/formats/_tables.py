@@ -145,8 +145,10 @@ def devices(report: Report) -> Table:
     )
     known = [one for one in figures if any(row.get(one[1]) is not None for row in report.devices)]
     last = ("detail",) if any(map(_detail, report.devices)) else ()
+    unscored = any(row.get("agreement_with_here") is not None and row.get("score_there") is None for row in report.devices)
     notes = {
         "score_there": "“There” is on test rows that the device itself answered.",
+        "agreement_with_here": "Where a device has no score, it agrees on the golden examples." if unscored else "",
         "instructions": "Instructions are emulated: a count is not a time.",
     }
     return Table(
@@ -158,7 +160,7 @@ def devices(report: Report) -> Table:
             for one in report.devices
         ),
         empty="Benched on no device.",
-        note=" ".join(notes[name] for _, name, _ in known if name in notes),
+        note=" ".join(notes[name] for _, name, _ in known if notes.get(name)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgedistill.errors import ConfigError
+from edgedistill import packages
 from edgedistill.formats import _summary, _tables
 from edgedistill.formats._measured import measurements
 from edgedistill.spec import Report
@@ -30,12 +30,11 @@ def render(report: Report) -> str:
 
     Raises ConfigError when matplotlib or jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
+    packages.need("the HTML report, unlike md and json,", *packages.REPORT)
+    from jinja2 import Environment, StrictUndefined
 
-        from edgedistill.formats._charts import charts
-    except ModuleNotFoundError as missing:
-        raise ConfigError("the HTML report needs matplotlib and jinja2", hint="pip install 'edgedistill[report]'") from missing
+    from edgedistill.formats._charts import charts
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["glued"] = _glued
     page: str = environment.from_string(PAGE.read_text(encoding="utf-8")).render(

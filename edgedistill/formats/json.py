@@ -1,4 +1,4 @@
-"""A report for programs: every number and raw sample, under a schema name; null where a number does not exist."""
+"""A report for programs: every number and sample, many of these with their counts, under a schema name; null where a number does not exist."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from math import isfinite
 from typing import Any
 
+from edgedistill import samples
 from edgedistill.formats._summary import headline
 from edgedistill.spec import Report, plain
 
-SCHEMA = "edgedistill.report/1"  # 1: the fields of spec.Report, and its headline
+SCHEMA = "edgedistill.report/2"  # 1: the fields of spec.Report, and its headline; 2: many samples are values with their counts
 
 
 def render(report: Report) -> str:
     """The report as one JSON document."""
-    document = {"schema": SCHEMA, "headline": headline(report), **plain(report)}
+    document = {"schema": SCHEMA, "headline": headline(report), **samples.packed(plain(report))}
     return json.dumps(_standard(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

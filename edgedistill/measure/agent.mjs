@@ -128,7 +128,8 @@ function cut({ dims: [rows, columns, ...rest], values }, wanted) {
 async function warmUp(session, feeds, job) {
     const [samples, windows, started] = [[], [], performance.now()];
     const spent = () => performance.now() - started;
-    while (isTimed(job) && samples.length < WARM_MAX_PASSES * feeds.length && spent() < WARM_MAX_MS) {
+    const most = Math.min(WARM_MAX_MS, job.max_s * 1e3 || WARM_MAX_MS);
+    while (isTimed(job) && samples.length < WARM_MAX_PASSES * feeds.length && spent() < most) {
         const window = await pass(session, feeds);
         samples.push(...window);
         windows.push([...window].sort((a, b) => a - b)[Math.floor(window.length / 2)]);
@@ -138,13 +139,15 @@ async function warmUp(session, feeds, job) {
     return samples;
 }
 
-/** Samples in ms, whole passes over the rows, until `way` is gone; and the resident MiB at the start and after each quarter. */
+/** Samples in ms, whole passes over the rows, until `way` is gone; and the resident MiB at the start and after each quarter.
+ *  Where the job has a `max_s`, no pass but the first begins after so many seconds. */
 async function steady(session, feeds, job, host) {
     const [samples, resident] = [[], []];
     if (!isTimed(job)) return [samples, resident];
     const read = () => resident.push(...[host.resident()].filter((mib) => mib !== null));
     read();
-    for (let [spent, gone, quarters] = [0, 0, 0]; gone < 1; ) {
+    const ends = performance.now() + (job.max_s * 1e3 || Infinity);
+    for (let [spent, gone, quarters] = [0, 0, 0]; gone < 1 && (!samples.length || performance.now() < ends); ) {
         const window = await pass(session, feeds);
         samples.push(...window);
         spent += window.reduce((sum, one) => sum + one, 0);

@@ -150,7 +150,8 @@ def warm_up(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> l
     samples: list[float] = []
     windows: list[float] = []
     started = time.perf_counter()
-    while is_timed(job) and len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < WARM_MAX_S:
+    most_s = min(WARM_MAX_S, job.get("max_s", WARM_MAX_S))
+    while is_timed(job) and len(samples) < WARM_MAX_PASSES * len(feeds) and time.perf_counter() - started < most_s:
         window = [timed(session, one) for one in feeds]
         samples += window
         windows.append(sorted(window)[len(window) // 2])
@@ -166,11 +167,15 @@ def is_timed(job: dict[str, Any]) -> bool:
 
 
 def steady(session: Any, feeds: list[dict[str, Any]], job: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Samples in ms, whole passes over the rows, until `way` is gone; and the resident memory in MiB at the start and after each quarter."""
+    """Samples in ms, whole passes over the rows, until `way` is gone; and the resident memory in MiB at the start and after each quarter.
+
+    Where the job has a `max_s`, no pass but the first begins after so many seconds.
+    """
+    ends = time.perf_counter() + job.get("max_s", float("inf"))
     samples = array("d")  # a model of microseconds has millions; a list of floats would look like a leak
     resident = [resident_mib("VmRSS")] if is_timed(job) else []
     spent_ms = gone = 0.0
-    while gone < 1 and resident:
+    while gone < 1 and resident and (not samples or time.perf_counter() < ends):
         for one in feeds:
             samples.append(timed(session, one))
             spent_ms += samples[-1]

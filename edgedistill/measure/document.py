@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edgedistill import samples
 from edgedistill.spec import Measurement
 
 
@@ -112,7 +113,7 @@ class _Failed:
 
 def faults(document: Mapping[str, Any]) -> list[str]:
     """All that keeps a document from being reported on, a dotted place each; keys that no report needs are not looked at."""
-    found = [*_faults(_Document, document, ""), *_unknown(document.get("measurements"))]
+    found = [*_faults(_Document, samples.unpacked(document), ""), *_unknown(document.get("measurements"))]
     entries = document.get("devices")
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, dict) and isinstance(entry.get("status"), str):

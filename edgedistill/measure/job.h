@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     char *model;
     uint32_t threads, marked, min_runs, warm_max_passes, checked;
-    double tolerance, min_s, warm_max_s, warm_min_s, warm_change;
+    double tolerance, min_s, max_s, warm_max_s, warm_min_s, warm_change;
     Feeds feeds, timed;
     Checks *checks;
 } Job;
@@ -132,7 +132,7 @@ static void read_job(const char *path) {
     fclose(file);
     char magic[4];
     take(magic, sizeof magic);
-    if (memcmp(magic, "EDJ1", 4)) die(path, "is not a job");
+    if (memcmp(magic, "EDJ2", 4)) die(path, "is not a job");
 }
 
 static Job take_head(void) {
@@ -142,6 +142,7 @@ static Job take_head(void) {
     job.tolerance = take_f64();
     job.min_runs = take_u32();
     job.min_s = take_f64();
+    job.max_s = take_f64();
     job.warm_max_passes = take_u32();
     job.warm_max_s = take_f64();
     job.warm_min_s = take_f64();

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from edgedistill import profiles, providers
+from edgedistill import profiles, providers, samples
 from edgedistill.bundle.reader import Bundle
 from edgedistill.measure import table
 from edgedistill.spec import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
@@ -17,11 +17,11 @@ TITLES = {"teacher": "fp32", "student": "fp32", "control": "the student without 
 def make_report(
     bundle: Bundle, bench: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]] = (), targets: Sequence[Mapping[str, Any]] = ()
 ) -> Report:
-    """The report on a bundle; `bench` is its `edgedistill.bench/1` document, None where it was not measured; `targets` a row for each device that
-    was built for together with it.
+    """The report on a bundle; `bench` is its `edgedistill.bench/2` document, or one of version 1, None where it was not measured; `targets` a row
+    for each device that was built for together with it.
     """
     manifest, history = bundle.manifest, bundle.document("history.json")
-    measured = [Measurement(**_tuples(one)) for one in (bench or {}).get("measurements", [])]
+    measured = [Measurement(**_tuples(one)) for one in samples.unpacked(bench or {}).get("measurements", [])]
     return Report(
         name=manifest["name"],
         target=manifest["target"],

@@ -19,7 +19,8 @@ from edgedistill.measure.visit import Pace, Visit, visit
 from edgedistill.progress import Progress
 from edgedistill.spec import plain
 
-SCHEMA = "edgedistill.bench/1"  # 1: first
+SCHEMA = "edgedistill.bench/2"  # 1: samples are lists; 2: many may be values with their counts, see `edgedistill.samples`
+READ = ("edgedistill.bench/1", SCHEMA)
 FAILURES: Mapping[str, type[EdgedistillError]] = {
     "wrong": IntegrityError,
     "crashed": StageError,
@@ -54,7 +55,9 @@ def forget(document: Mapping[str, Any]) -> None:
 
 
 def measure(bundle: Bundle, store: Path, plan: Plan, progress: Progress, keep: Keep = forget, *, rows: int = ROWS) -> dict[str, Any]:
-    """One `edgedistill.bench/1` document on a bundle. What fails on one device is in its entry, and does not stop the others: see `failure`.
+    """One `edgedistill.bench/2` document on a bundle, its samples as lists.
+
+    What fails on one device is in its entry, and does not stop the others: see `failure`.
 
     `keep` is given the document after every device with what was measured until then, for the case that no more follows.
 

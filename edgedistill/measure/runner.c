@@ -6,8 +6,8 @@
  * It does what agent.py does, phase by phase, and writes the same keys. ONNX Runtime is loaded by name, nothing else but libc is needed.
  * It exits with 7 where the library cannot be used here, with 2 for everything else that goes wrong. JOB and ANSWERS are little-endian; str is a u32 and its bytes, dims a u32 and so many i64:
  *
- *     JOB      "EDJ1"  str model  u32 threads  u32 marked  f64 tolerance
- *              u32 min_runs  f64 min_s  u32 warm_max_passes  f64 warm_max_s  f64 warm_min_s  f64 warm_change
+ *     JOB      "EDJ2"  str model  u32 threads  u32 marked  f64 tolerance
+ *              u32 min_runs  f64 min_s  f64 max_s  u32 warm_max_passes  f64 warm_max_s  f64 warm_min_s  f64 warm_change
  *              u32 feeds     each: u32 tensors, each: str name  u32 type  dims  u64 size  bytes
  *              u32 checked   1: for each feed u32 answers, each: str output (none: the first)  u32 exact  f64 scale
  *                            u32 axes  (axes > 0: dims  i64 index[axes][entries])  dims  f64 values
@@ -121,12 +121,13 @@ static double grown_mib(const Samples *samples) {
     return resident_mib("VmRSS") - (double)(samples->count * sizeof(double)) / (1 << 20);
 }
 
-/* Samples of whole passes over the rows until the way is gone, and the resident memory at the start and after each quarter. */
+/* Samples of whole passes over the rows until the way is gone, and the resident memory at the start and after each quarter. No pass but the
+ * first begins after max_s seconds. */
 static Samples steady(const Job *job, Samples *resident) {
     Samples samples = {0};
-    double spent_ms = 0, gone = 0;
+    double spent_ms = 0, gone = 0, started = now_s();
     if (is_timed(job)) add(resident, grown_mib(&samples));
-    while (is_run(job) && gone < 1) {
+    while (is_run(job) && gone < 1 && (!samples.count || now_s() - started < job->max_s)) {
         for (uint32_t i = 0; i < job->timed.count; i++) {
             add(&samples, run(&job->timed.rows[i], job->marked ? (long)i : -1, NULL));
             spent_ms += samples.ms[samples.count - 1];

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill import ragged, runtime
+from edgedistill import packages, ragged, runtime
 from edgedistill.bundle import tensors
 from edgedistill.bundle.lineage import original_files, student_files, teacher_files
 from edgedistill.bundle.reader import Bundle, golden_examples
@@ -117,10 +117,6 @@ def of_file(model: Path, shapes: Mapping[str, Sequence[int]]) -> Asked:
 
     Raises ConfigError for a file that is no model, for inputs that nothing can be drawn for, or where onnx is missing.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigError(f"{model}: looking into an ONNX file needs onnx", hint="pip install 'edgedistill[build]', or bench a bundle") from error
     from edgedistill import graphs
     from edgedistill.foreign.inputs import UNKNOWN, draw, inputs_of
 
@@ -128,6 +124,7 @@ def of_file(model: Path, shapes: Mapping[str, Sequence[int]]) -> Asked:
         session = runtime.open_session(model, threads=1)
     except IntegrityError as error:
         raise ConfigError(error.args[0]) from error
+    onnx = packages.load("onnx", f"{model}: making up inputs for an ONNX file that is no bundle")
     inputs = inputs_of(session, onnx.load(model, load_external_data=False), _tied(session, shapes), SEQUENCE, UNKNOWN[0])
     feeds = [as_json(draw(inputs, number)) for number in range(DRAWN)]
     told = ", ".join(f"{one.name} {list(one.sizes)} ({one.why})" for one in inputs)
@@ -196,26 +193,29 @@ def _foreign(bundle: Bundle, store: Path, progress: Progress) -> list[Subject]:
 def _test_rows(bundle: Bundle, store: Path, count: int, progress: Progress) -> Rows:
     """The first of the test split where the store has it, else the golden examples, which have no labels here."""
     task, spec = bundle.task, bundle.manifest["encoder"]
-    examples, targets = _test_split(bundle, store, count)
+    examples, targets, why = _test_split(bundle, store, count)
     if not targets:
         examples = golden_examples(bundle)
-        progress.warn(f"the test split is not in the store {store}: the {len(examples)} golden examples stand for it, without a score on the device")
+        progress.warn(f"{why}: the {len(examples)} golden examples stand for it, without a score on the device")
     rows = task.encode(task.load(bundle.path), examples, spec["max_length"])
     feeds = [_feeds(bundle, row, shaped=True) for one in rows for row in one]
     return Rows(bundle=bundle, rows=rows, examples=examples, targets=targets, feeds=feeds)
 
 
-def _test_split(bundle: Bundle, store: Path, count: int) -> tuple[list[Any], list[Any]]:
-    """Examples and targets; nothing where the store or pyarrow, which reads it, is not here."""
+def _test_split(bundle: Bundle, store: Path, count: int) -> tuple[list[Any], list[Any], str]:
+    """Examples and targets; where the store or pyarrow, which reads it, is not here nothing, and why."""
     from edgedistill.stages._splits import read_split
 
     roots = [*bundle.path.resolve().parents[3:4], store]
     folder = next((place for root in roots if (place := root / bundle.manifest["lineage"]["data"] / "files").is_dir()), None)
+    if folder is None:
+        return [], [], f"the test split is not in the store {store}"
     try:
-        split = read_split(folder, "test") if folder else None
-    except ImportError:
-        split = None
-    return (split.examples[:count], split.targets[:count]) if split else ([], [])
+        split = read_split(folder, "test")
+    except ImportError as error:
+        refused = packages.blamed("reading the test split", error)
+        return [], [], f"{refused.args[0]} ({refused.hint})"
+    return split.examples[:count], split.targets[:count], ""
 
 
 def _feeds(bundle: Bundle, row: Any, *, shaped: bool) -> dict[str, NDArray[Any]]:

@@ -6,12 +6,14 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from edgedistill import samples
+
 MEDIANS = ("latency_ms", "load_ms", "first_ms", "peak_mib")
 
 
 def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One dict a row; what was not measured is None. A device that could not be used has one row with its status and why."""
-    sampled = [one for one in document["measurements"] if one["samples"]]
+    sampled = [one for one in samples.unpacked(document)["measurements"] if one["samples"]]
     medians = {(*_setting(one["conditions"]), one["subject"], one["metric"]): statistics.median(one["samples"]) for one in sampled}
     return [row for entry in document["devices"] for row in _device(entry, document["subjects"], document["baseline"], medians)]
 

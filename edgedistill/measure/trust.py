@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """unmeasured, ok, or the first of leaking, throttled, noisy that holds; a sentence for each that does; the numbers behind them."""
+    """unmeasured, ok, or the first of cut short, leaking, throttled, noisy that holds; a sentence for each that does; the numbers behind them."""
 
     status: str
     why: tuple[str, ...]
@@ -59,12 +59,14 @@ def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, A
     return {"median_ratio": float(np.exp(np.median(logs))), "interval": [float(np.exp(low)), float(np.exp(high))], "level": level}
 
 
-def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0, *, one_cpu: bool = True) -> Trust:
+def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0, *, one_cpu: bool = True, cut: str = "") -> Trust:
     """What the processes of one subject come to; what an agent did not tell is not judged.
 
-    `one_cpu` says that the work keeps one CPU busy: one thread, and no accelerator that a process waits for.
+    `one_cpu` says that the work keeps one CPU busy: one thread, and no accelerator that a process waits for. `cut` says why fewer runs were
+    made than the mode asks for; empty: they were not.
 
     unmeasured  nothing was timed
+    cut short   the mode's time was up before its runs were made
     leaking     resident memory grows by LEAK_MIB in each quarter of a process's samples: what a model needs once is taken by the warm-up
     throttled   the last minute's runs take more than a twentieth longer than the first's, with 95 % confidence; whether heat did it, a
                 quota or other programs is not in the clock, but cpu_share and the conditions tell
@@ -77,7 +79,7 @@ def judged(results: Sequence[Mapping[str, Any]], minute_s: float = 0.0, *, one_c
     figures = _figures(results, minute_s)
     if not one_cpu:
         figures.pop("cpu_share", None)
-    found = _findings(figures)
+    found = [("cut short", cut)] * bool(cut) + _findings(figures)
     return Trust(found[0][0] if found else "ok", tuple(f"{status}: {sentence}" for status, sentence in found), figures)
 
 
@@ -106,7 +108,7 @@ def _windows(samples_ms: NDArray[np.float64], width_s: float) -> Logs:
 
 
 def _figures(results: Sequence[Mapping[str, Any]], minute_s: float) -> dict[str, float]:
-    grown = [float(np.diff(result["resident_mib"]).min()) for result in results if result.get("resident_mib")]
+    grown = [float(np.diff(result["resident_mib"]).min()) for result in results if len(result.get("resident_mib") or ()) > 1]
     found = {"grown_mib": max(grown)} if grown else {}
     if len(results) > 1:
         found["half_width"] = _half_width([np.median(result["samples_ms"]) for result in results])

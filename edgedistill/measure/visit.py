@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,16 +12,18 @@ import numpy as np
 from edgedistill import providers
 from edgedistill.devices import Device, Ended, qemu
 from edgedistill.errors import DeviceError
-from edgedistill.measure import conditions, modes, placement, trust
+from edgedistill.measure import conditions, modes, placement, trust, turns
 from edgedistill.measure.modes import Mode
 from edgedistill.measure.ratios import ratios
 from edgedistill.measure.subjects import Asked, Subject
+from edgedistill.measure.turns import BadResultError, LateError
 from edgedistill.spec import Measurement
 
 COUNTED = 4  # rows whose instructions are counted, spread over all lengths; a count repeats to 0.01 %
 PATIENCE_S = 120.0  # of a process before its work begins
 PATIENT = 10  # times what the work should take by the first answer
 SLOWEST_ROW_S = 10.0  # before anything is known of a device
+LATE = "--threads 1, a smaller --shape or --batch, or --mode full, which waits for up to an hour"
 BEYOND = "the shape or batch that was asked for may be beyond what the model takes: try a smaller one, or none"
 EMULATED_ROW_S = 60.0  # an fp32 row of a small BERT takes seconds under emulation, and this machine may be busy
 ONCE = {
@@ -57,26 +60,18 @@ class Visit:
     measurements: Sequence[Measurement]
 
 
-class _BadResultError(Exception):
-    """A process that did not end well; `status` is its result's."""
-
-    def __init__(self, status: str, detail: str, hint: str = "") -> None:
-        super().__init__(detail)
-        self.status = status
-        self.hint = hint
-
-
 def visit(device: Device, asked: Asked, pace: Pace, seen: Callable[[int, int, str], None], warn: Callable[[str], None]) -> Visit:
     """Golden answers first: what is wrong has no latency. Raises DeviceError when the device goes away, or has no such provider.
 
-    An emulated device is counted on one thread, row by row, whatever the pace.
+    An emulated device is counted on one thread, row by row, whatever the pace. However slow the device is, a process ends by its deadline and a
+    subject's runs by what the mode gives them.
     """
     facts, before = device.facts(), device.conditions()
     emulated = facts["provenance"] == "emulated"
     if emulated:
         pace = replace(pace, threads=1, batch=1)
     way = placement.ask(pace.provider or getattr(device, "provider", "cpu"), asked.profile, facts, pace.threads, strict=pace.strict)
-    if said := providers.simulated(way.keys["provider"], facts["arch"]):
+    for said in filter(None, (providers.simulated(way.keys["provider"], facts["arch"]), _crowded(device.address, way.keys["threads"], facts))):
         warn(said)
     entry: dict[str, Any] = {"device": device.address, "threads": way.keys["threads"], "batch": pace.batch, "provider": way.keys["provider"]}
     entry |= {"status": "ok", "facts": facts, "before": before}
@@ -91,9 +86,18 @@ def visit(device: Device, asked: Asked, pace: Pace, seen: Callable[[int, int, st
             entry |= _answered(stay, PATIENT * max(first_s.values()))
             found, measured = _timed(stay, first_s)
             entry |= found
-    except _BadResultError as bad:
+    except BadResultError as bad:
         entry |= {"status": bad.status, "detail": str(bad), "hint": bad.hint}
     return Visit(entry=entry | {"after": device.conditions()}, measurements=measured)
+
+
+def _crowded(address: str, threads: int, facts: Mapping[str, Any]) -> str:
+    """What is to be said of more threads than the device has cores for; empty where it has enough, or does not tell."""
+    cores = facts.get("cores") or threads
+    if threads <= cores:
+        return ""
+    usable = f"{cores} usable core{'s' * (cores > 1)}"
+    return f"{address} has {usable} for {threads} threads, which wait for each other: --threads {cores} is the most that helps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +119,16 @@ class _Stay:
             placement.judge(subject, self.way, ended.result, self.warn, traced=bool(job.get("trace")))
         except DeviceError as error:
             status = ended.result["status"] if ended.result["status"] in ("fell_back", "no_provider") else "unmeasured"
-            raise _BadResultError(status, str(error.args[0]), error.hint) from error
-        _check(subject, ended.result, BEYOND if "timed" in job else "")
+            raise BadResultError(status, str(error.args[0]), error.hint) from error
+        _check(subject, ended.result, BEYOND if "timed" in job else LATE if ended.result["status"] == "timeout" else "")
         return ended
 
 
 def _first_s(stay: _Stay, subject: Subject) -> float:
     """The time of a first answer, and the golden answers held; nothing is timed."""
     job = {**subject.job, **stay.way.keys, "strict": False, "min_runs": 0, "min_s": 0.0}
-    return float(stay.run(subject.name, job, PATIENCE_S + len(job["feeds"]) * SLOWEST_ROW_S).result["first_ms"]) / 1e3
+    deadline_s = min(PATIENCE_S + len(job["feeds"]) * SLOWEST_ROW_S, stay.pace.mode.last_s)
+    return float(stay.run(subject.name, job, deadline_s).result["first_ms"]) / 1e3
 
 
 def _answered(stay: _Stay, row_s: float) -> dict[str, Any]:
@@ -131,34 +136,42 @@ def _answered(stay: _Stay, row_s: float) -> dict[str, Any]:
     rows = stay.asked.rows
     if rows is None:
         return {}
-    job = {**rows.job, **stay.way.keys, "strict": False}
-    found = rows.judged(stay.run("bundle", job, PATIENCE_S + len(job["feeds"]) * row_s).answers)
+    threads = stay.way.keys["threads"]
+    threads = min(threads, stay.facts.get("cores") or threads)  # the answers are the same, and nothing is timed
+    job = {**rows.job, **stay.way.keys, "threads": threads, "strict": False}
+    found = rows.judged(stay.run("bundle", job, min(PATIENCE_S + len(job["feeds"]) * row_s, stay.pace.mode.last_s)).answers)
     if not np.isfinite(found["max_abs"]):
-        raise _BadResultError("wrong", "the bundle: answers to test rows are no numbers")
+        raise BadResultError("wrong", "the bundle: answers to test rows are no numbers")
     return {"answers": found}
 
 
 def _timed(stay: _Stay, first_s: Mapping[str, float]) -> tuple[dict[str, Any], list[Measurement]]:
-    """Fresh processes in turns, there and back: drift hits all alike. The first of each also says which provider ran what."""
+    """Every subject's processes in turns. The first of each also says which provider ran what."""
     asked, pace = stay.asked, stay.pace
-    results: dict[str, list[dict[str, Any]]] = {one.name: [] for one in asked.subjects}
     jobs = {one.name: pace.job(one.job, stay.way) for one in asked.subjects}
     own_mib = conditions.own_mib(stay.device, jobs[asked.subjects[-1].name])
-    for turn in range(pace.mode.processes):
-        for name in list(jobs) if turn % 2 == 0 else list(jobs)[::-1]:
-            deadline_s = PATIENCE_S + 10 * pace.mode.min_s + PATIENT * len(jobs[name]["feeds"]) * pace.batch * first_s[name]
-            result = stay.run(name, {**jobs[name], "trace": turn == 0}, deadline_s).result
-            results[name].append(_less(result, own_mib))
-            stay.seen(sum(map(len, results.values())), pace.mode.processes * len(jobs), name)
+    done = Counter[str]()
+
+    def run(name: str, turn: int) -> dict[str, Any]:
+        deadline_s = PATIENCE_S + 10 * pace.mode.min_s + PATIENT * len(jobs[name]["feeds"]) * pace.batch * first_s[name]
+        result = stay.run(name, {**jobs[name], "trace": turn == 0}, min(deadline_s, pace.mode.last_s)).result
+        done[name] += 1
+        stay.seen(done.total(), pace.mode.processes * len(jobs), name)
+        return _less(result, own_mib)
+
+    taken = turns.take(list(jobs), pace.mode, run)
+    results = taken.results
     one_cpu = stay.way.keys["provider"] == providers.CPU.name and stay.way.keys["threads"] == 1
-    under: dict[str, Any] = {"threads": stay.way.keys["threads"], "batch": pace.batch, "processes": pace.mode.processes}
+    under: dict[str, Any] = {"threads": stay.way.keys["threads"], "batch": pace.batch, "processes": len(results[asked.baseline])}
     under |= {"device": stay.device.address, "cpu": stay.facts["cpu"], "arch": stay.facts["arch"]}
     found = {
         "onnxruntime": results[asked.subjects[-1].name][0]["onnxruntime"],
         "own_mib": own_mib,
         "ratios": ratios(results, asked.baseline),
         "placement": {name: some[0]["placement"] for name, some in results.items() if "placement" in some[0]},
-        "trust": {name: trust.judged(some, pace.mode.minute_s, one_cpu=one_cpu)._asdict() for name, some in results.items()},
+        "trust": {
+            name: trust.judged(some, pace.mode.minute_s, one_cpu=one_cpu, cut=taken.cut.get(name, ""))._asdict() for name, some in results.items()
+        },
         "processes": {name: [conditions.during(result) for result in some] for name, some in results.items()},
     }
     return found, [one for name, some in results.items() for one in _measurements(name, some, under, asked.note)]
@@ -231,7 +244,9 @@ def _some(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(subject: str, result: Mapping[str, Any], hint: str = "") -> None:
     if result["status"] not in ("ok", "fell_back"):
-        raise _BadResultError(result["status"], f"the {subject}: {result.get('detail') or _off(result)}", hint)
+        raise (LateError if result["status"] == "timeout" else BadResultError)(
+            result["status"], f"the {subject}: {result.get('detail') or _off(result)}", hint
+        )
 
 
 def _off(result: Mapping[str, Any]) -> str:

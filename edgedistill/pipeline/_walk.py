@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import plugins
+from edgedistill import packages, plugins
 from edgedistill.cache import Store
 from edgedistill.errors import ConfigError, EdgedistillError, Fault, GateError, IntegrityError, StageError
 from edgedistill.pipeline._plan import plan
@@ -96,6 +96,14 @@ def unmade(plans: Collection[Sequence[Step]], store: Store) -> list[Step]:
 
 MODELS = {"teacher": "teacher.model", "student": "student.model", "augmenter": "augment.model"}  # roles of places that are models, as a recipe says
 WHOSE = {"teacher": "the teacher", "student": "the student", "augmenter": "augment.model"}
+NEEDS: Mapping[str, Sequence[str]] = {  # modules beyond the base install's, which a step may ask for only after hours of training
+    "prepare": ("pyarrow",),
+    "teach": ("accelerate", "safetensors", "torch", "transformers"),
+    "distil": ("accelerate", "safetensors", "torch", "transformers"),
+    "export": ("onnx", "sympy"),
+    "quantize": ("onnx",),
+    "check": ("scipy",),
+}
 DEEP = ("augment", "teach", "student", "distil")  # stages whose demands only transformers and torch can judge
 
 
@@ -104,6 +112,8 @@ def require(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, *, 
 
     Without `deep` neither transformers nor torch is imported: of models only the files of their folders are looked at.
     """
+    if deep:
+        packages.need("this build", *{name for step in unmade(plans, store) for name in NEEDS.get(step.stage, ())})
     faults: list[Fault] = []
     for step in unmade(plans, store):
         try:
@@ -115,7 +125,7 @@ def require(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, *, 
         except ConfigError as error:
             faults += error.faults
         except ImportError as error:
-            raise _not_installed(step.stage, error) from error
+            raise packages.blamed(f"the step '{step.stage}'", error) from error
     if faults:
         raise ConfigError(dict.fromkeys(faults))
 
@@ -151,10 +161,6 @@ def _round_faults(recipe: Recipe, plans: Collection[Sequence[Step]]) -> list[Fau
     return faults
 
 
-def _not_installed(stage: str, error: ImportError) -> ConfigError:
-    return ConfigError(f"the step '{stage}' needs the package '{error.name}'", hint="pip install 'edgedistill[build]'")
-
-
 def _walk(step: Step, made: Mapping[str, Artifact], store: Store, tell: Tell) -> Artifact:
     progress = Progress(tell, step.stage)
     found = store.find(step)
@@ -178,7 +184,7 @@ def _walk(step: Step, made: Mapping[str, Artifact], store: Store, tell: Tell) ->
         progress.warn("stopped; the same command goes on from here")
         raise
     except ImportError as error:
-        raise _not_installed(step.stage, error) from error
+        raise packages.blamed(f"the step '{step.stage}'", error) from error
     except OSError as error:
         raise StageError(f"the step '{step.stage}' failed: {error}", hint="the same command goes on from here") from error
     progress.end(f"{artifact.receipt['seconds']:.1f} s")

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedistill.errors import ConfigError, IntegrityError
+from edgedistill import packages
+from edgedistill.errors import IntegrityError
 from edgedistill.tasks._text import forward, pick, picks
 from edgedistill.tasks.text_classification import alike, answers, decisions, evidence, head, labels, names, number, shape, stratum, target, total
 
@@ -56,12 +57,9 @@ class Processor:
 
     def pixels(self, content: bytes) -> NDArray[np.uint8]:
         """The resized image [channels, height, width]. Raises ValueError when the bytes are not a whole image."""
+        pillow = packages.load("PIL.Image", "reading images")
         try:
-            from PIL import Image
-        except ImportError as error:
-            raise ConfigError("reading images needs the package 'pillow'", hint="pip install pillow") from error
-        try:
-            with Image.open(io.BytesIO(content)) as opened:
+            with pillow.open(io.BytesIO(content)) as opened:
                 image = opened.convert("RGBA").convert(self.mode) if opened.mode in ("P", "LA", "PA") else opened.convert(self.mode)
         except (OSError, SyntaxError, ValueError) as error:  # how Pillow says truncated, unknown, broken
             raise ValueError(f"not a whole image: {error}") from error
