@@ -30,12 +30,32 @@ SLOW = (
     "test_ssh",
     "test_adb",
     "test_projects",
+    "test_devices_contract",
+    "test_emulate",
+    "test_foreign_hostile",
+    "test_browser",
+    "test_scripts",
+    "test_bad_input",
+    "test_bench",
+    "test_broken_training",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file goes to one worker, whose fixtures its tests share; those that take minutes go first, so that no worker ends with one."""
+    """A file goes to one worker, whose fixtures its tests share; those that take minutes go first, so that no worker ends with one.
+
+    pytest-randomly has shuffled the other files, and the tests inside of each.
+    """
     items.sort(key=lambda item: next((place for place, name in enumerate(SLOW) if item.path.stem == name), len(SLOW)))
+
+
+TORCHS_SEED = 67280421310721  # what its generator begins with
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Each test begins with the same state of torch's generator, whichever ran before; pytest-randomly does so for Python's and NumPy's."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(TORCHS_SEED)
 
 
 def sentence(words: list[str], draw: random.Random) -> str:

@@ -447,7 +447,7 @@ def test_digest_of_folder_changes_when_names_or_bytes_do(tmp_path: Path) -> None
 
 def test_digest_of_hub_is_the_commit_by_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))  # a module that the package itself does not import
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert data.digest(f"hub:me/mine@{commit}") == commit
     monkeypatch.setattr(hub.HfApi, "dataset_info", lambda self, name, revision=None: SimpleNamespace(sha=f"{name} {revision}"))

@@ -60,7 +60,7 @@ WANTING: Mapping[str, Callable[[], str]] = {"qemu": lambda: qemu.lacking("cortex
     params=[pytest.param(way, marks=[*MARKS.get(way, ())], id=way) for way in WAYS],
 )
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
-    """One device for all of a way's tests; it is closed by the last of them. Skips with the reason where it cannot be had."""
+    """One device for all of a way's tests; after them, in whatever order they ran, it is closed and nothing is left. Skips with the reason."""
     way = request.param
     folder, here = tmp_path_factory.mktemp(f"device-{way}"), tmp_path_factory.mktemp("here")
     with pytest.MonkeyPatch.context() as patch:
@@ -71,12 +71,18 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 device = devices.connect(ADDRESSES.get(way, way))
                 if lacking := WANTING.get(way, lambda: "")():
                     pytest.skip(lacking)
-                yield Found(device, lambda: [file.name for file in here.iterdir()])
+                yield from closed(Found(device, lambda: [file.name for file in here.iterdir()]))
             else:
                 with prepare(folder, patch) as (address, left):
-                    yield Found(devices.connect(address), left)
+                    yield from closed(Found(devices.connect(address), left))
         except DeviceError as error:
             pytest.skip(str(error))
+
+
+def closed(found: Found) -> Iterator[Found]:
+    yield found
+    found.device.close()
+    assert found.left() == [], f"{found.device.address} is closed, and something of ours is left there"
 
 
 def test_facts_have_the_common_keys_when_asked(found: Found) -> None:
@@ -129,9 +135,3 @@ def test_answers_are_this_machines_when_they_are_asked_for(found: Found, tmp_pat
     for answer, wanted in zip(ended.answers, cases.here(model, rows), strict=True):
         assert (answer.dtype, answer.shape) == (wanted.dtype, wanted.shape)
         np.testing.assert_allclose(answer, wanted, atol=1e-5)
-
-
-def test_nothing_is_left_when_it_is_closed(found: Found) -> None:
-    """The last: nothing runs after it."""
-    found.device.close()
-    assert found.left() == []

@@ -22,14 +22,16 @@ from edgedistill.measure import emulate
 
 pytestmark = [pytest.mark.qemu]
 M, K, N = 8, 64, 48
-DRAW = np.random.default_rng(0)
-A, B = DRAW.integers(-100, 100, (M, K)), DRAW.integers(-100, 100, (K, N))
+A, B = (np.random.default_rng(seed).integers(-100, 100, shape) for seed, shape in enumerate(((M, K), (K, N))))
 KINDS = {"int8": (TensorProto.INT8, TensorProto.INT32, "MatMulInteger"), "float32": (TensorProto.FLOAT, TensorProto.FLOAT, "MatMul")}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def tools() -> None:
-    """Everything that emulation needs, fetched and built once; where something is missing its error is the reason to skip."""
+    """Everything that emulation needs, fetched and built once; where something is missing its error is the reason to skip.
+
+    Of a session, so that it comes before the project that some tests build.
+    """
     try:
         for make in (_toolchain.qemu, _toolchain.arm_libraries, _toolchain.counter, lambda: _toolchain.runner("aarch64"), _toolchain.arm_library):
             make()
@@ -84,9 +86,10 @@ def test_kernels_are_avx2s_when_the_cpu_is_a_haswell(tmp_path: Path) -> None:
 
 def test_counts_repeat_when_a_graph_runs_again(tmp_path: Path) -> None:
     """Some hundred instructions of the runtime's own come and go; of a graph as large as a small model's they are below 0.01 %."""
-    wide = {"b": DRAW.normal(size=(512, 512)).astype(np.float32)}
+    draw = np.random.default_rng(0)
+    wide = {"b": draw.normal(size=(512, 512)).astype(np.float32)}
     model = save(tmp_path / "wide.onnx", [helper.make_node("MatMul", ["a", "b"], ["y"])], KINDS["float32"][:2], wide)
-    feeds = [{"a": DRAW.normal(size=(rows, 512)).astype(np.float32)} for rows in (256, 128)]
+    feeds = [{"a": draw.normal(size=(rows, 512)).astype(np.float32)} for rows in (256, 128)]
     first, second = (sum(emulate.counts(model, feeds, "cortex-a53").values()) for _ in range(2))
     assert first > 192 * 512 * 512 / 4
     assert second == pytest.approx(first, rel=1e-4)
@@ -146,15 +149,16 @@ def test_classes_are_right_when_the_instructions_are_written_by_hand(tmp_path: P
 
 
 def test_answers_are_this_machines_when_the_arithmetic_is_floating_point(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
     nodes = [
         helper.make_node("MatMul", ["a", "b"], ["x"]),
         helper.make_node("Erf", ["x"], ["e"]),
         helper.make_node("Mul", ["x", "e"], ["g"]),
         helper.make_node("Softmax", ["g"], ["y"], axis=-1),
     ]
-    weights = {"b": DRAW.normal(size=(K, N)).astype(np.float32) / 8}
+    weights = {"b": draw.normal(size=(K, N)).astype(np.float32) / 8}
     model = save(tmp_path / "m.onnx", nodes, (TensorProto.FLOAT, TensorProto.FLOAT), weights)
-    feeds = [{"a": DRAW.normal(size=(1, K)).astype(np.float32)} for _ in range(16)]
+    feeds = [{"a": draw.normal(size=(1, K)).astype(np.float32)} for _ in range(16)]
     found = emulate.parity(model, feeds, ["cortex-a53"])
     assert found["cortex-a53"].agreement == 1
     assert found["cortex-a53"].max_abs < 1e-4

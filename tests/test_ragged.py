@@ -10,21 +10,20 @@ from scipy.special import logsumexp, softmax
 
 from edgedistill import ragged
 
-RANDOM = np.random.default_rng(0)
+
+def shapes(draw: np.random.Generator, count: int) -> list[tuple[int, int]]:
+    return [(int(answers), int(classes)) for answers, classes in draw.integers(1, 9, (count, 2))]
 
 
-def shapes(count: int) -> list[tuple[int, int]]:
-    return [(int(answers), int(classes)) for answers, classes in RANDOM.integers(1, 9, (count, 2))]
-
-
-def wide(answers: int, classes: int = 5000) -> np.ndarray:
+def wide(draw: np.random.Generator, answers: int, classes: int = 5000) -> np.ndarray:
     """Logits with a peak and a long tail, as a language model's are."""
-    return (RANDOM.normal(size=(answers, classes)) * 2 + 8 * (RANDOM.random((answers, classes)) < 0.01)).astype(np.float32)
+    return (draw.normal(size=(answers, classes)) * 2 + 8 * (draw.random((answers, classes)) < 0.01)).astype(np.float32)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
 def test_arrays_come_back_exactly_when_shapes_differ(dtype: type, tmp_path: Path) -> None:
-    arrays = [(RANDOM.normal(size=shape) * 9).astype(dtype) for shape in [*shapes(20), (0, 3), (1, 1)]]
+    draw = np.random.default_rng(0)
+    arrays = [(draw.normal(size=shape) * 9).astype(dtype) for shape in [*shapes(draw, 20), (0, 3), (1, 1)]]
     ragged.save(tmp_path / "a.npz", arrays, dtype)
     found = ragged.load(tmp_path / "a.npz")
     assert len(found) == len(arrays)
@@ -41,7 +40,8 @@ def test_one_row_is_meant_when_an_array_has_one_dimension(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("classes", [7, 3000])
 def test_shards_are_one_when_loaded_together(classes: int, tmp_path: Path) -> None:
-    arrays = [wide(int(count), classes) for count in RANDOM.integers(1, 5, 12)]
+    draw = np.random.default_rng(0)
+    arrays = [wide(draw, int(count), classes) for count in draw.integers(1, 5, 12)]
     for index in range(3):
         ragged.save(tmp_path / f"{index}.npz", arrays[4 * index : 4 * index + 4])
     ragged.save(tmp_path / "empty.npz", [])
@@ -55,7 +55,8 @@ def test_shards_are_one_when_loaded_together(classes: int, tmp_path: Path) -> No
 
 def test_mass_of_the_tail_is_kept_when_only_the_likeliest_are(tmp_path: Path) -> None:
     """The log-sum-exp over all classes, and every kept class's probability, are those of the whole row."""
-    arrays = [wide(int(count)) for count in RANDOM.integers(1, 6, 30)]
+    draw = np.random.default_rng(0)
+    arrays = [wide(draw, int(count)) for count in draw.integers(1, 6, 30)]
     ragged.save(tmp_path / "a.npz", arrays, np.float32, vocabulary=True)
     found = ragged.load(tmp_path / "a.npz")
     for index, array in enumerate(arrays):
@@ -71,7 +72,8 @@ def test_mass_of_the_tail_is_kept_when_only_the_likeliest_are(tmp_path: Path) ->
 
 @pytest.mark.parametrize("classes", [ragged.WIDE, ragged.WIDE + 1])
 def test_all_classes_are_kept_up_to_the_limit_when_saved(classes: int, tmp_path: Path) -> None:
-    array = wide(2, classes)
+    draw = np.random.default_rng(0)
+    array = wide(draw, 2, classes)
     ragged.save(tmp_path / "a.npz", [array], vocabulary=True)
     found = ragged.load(tmp_path / "a.npz")
     assert (found.ids is None) == (classes <= ragged.WIDE)
@@ -81,21 +83,24 @@ def test_all_classes_are_kept_up_to_the_limit_when_saved(classes: int, tmp_path:
 @pytest.mark.parametrize(("classes", "kept"), [(3, 3), (77, 77), (1000, 1000)])
 def test_row_costs_two_bytes_a_class_when_it_is_a_teachers_shard(classes: int, kept: int, tmp_path: Path) -> None:
     """A shard as `label` writes it: 4096 rows in half precision, at most 2 B a class and 64 B more."""
+    draw = np.random.default_rng(0)
     file = tmp_path / "train-00000.npz"
-    ragged.save(file, list(RANDOM.normal(size=(4096, 1, classes))), np.float16)
+    ragged.save(file, list(draw.normal(size=(4096, 1, classes))), np.float16)
     assert file.stat().st_size / 4096 <= 2 * kept + 64
 
 
 def test_all_dimensions_are_kept_when_they_are_no_vocabulary(tmp_path: Path) -> None:
-    array = wide(2, ragged.WIDE + 1)  # a large embedder's vector, or as many labels
+    draw = np.random.default_rng(0)
+    array = wide(draw, 2, ragged.WIDE + 1)  # a large embedder's vector, or as many labels
     ragged.save(tmp_path / "a.npz", [array])
     np.testing.assert_array_equal(ragged.load(tmp_path / "a.npz")[0], array)
 
 
 def test_row_costs_no_vocabulary_when_it_is_wide(tmp_path: Path) -> None:
     """Of 5000 pieces 64 are kept, with their numbers: (2 + 4) · 64 + 4 + 64 B."""
+    draw = np.random.default_rng(0)
     file = tmp_path / "train-00000.npz"
-    ragged.save(file, [wide(1) for _ in range(256)], np.float16, vocabulary=True)
+    ragged.save(file, [wide(draw, 1) for _ in range(256)], np.float16, vocabulary=True)
     assert file.stat().st_size / 256 <= (2 + 4) * ragged.TOP + 4 + 64
 
 

@@ -11,8 +11,6 @@ from edgedistill.tasks import NO_LABEL, _ranks, sentence_embedding, text_regress
 from edgedistill.tasks import multi_label_classification as multi
 from edgedistill.tasks import text_classification as single
 
-RANDOM = np.random.default_rng(0)
-
 
 def outputs(logits: np.ndarray) -> list[list[np.ndarray]]:
     return [[row[None].astype(np.float32)] for row in logits]
@@ -24,24 +22,27 @@ def multi_total(logits: np.ndarray, hot: np.ndarray) -> float:
 
 
 def test_accuracy_is_scikit_learns_when_counted() -> None:
+    draw = np.random.default_rng(0)
     from sklearn.metrics import accuracy_score
 
-    logits, labels = RANDOM.normal(size=(200, 5)), RANDOM.integers(0, 5, 200)
+    logits, labels = draw.normal(size=(200, 5)), draw.integers(0, 5, 200)
     assert single.total(single.evidence(outputs(logits), [], [], labels.tolist(), [])) == accuracy_score(labels, logits.argmax(1))
 
 
 def test_macro_f1_is_scikit_learns_when_every_class_occurs() -> None:
+    draw = np.random.default_rng(0)
     from sklearn.metrics import f1_score
 
-    logits, hot = RANDOM.normal(size=(300, 6)), RANDOM.random((300, 6)) < 0.3
+    logits, hot = draw.normal(size=(300, 6)), draw.random((300, 6)) < 0.3
     assert multi_total(logits, hot) == pytest.approx(f1_score(hot, logits > 0, average="macro"))
 
 
 def test_macro_f1_leaves_a_class_out_when_nobody_labelled_or_answered_it() -> None:
     """scikit-learn's `zero_division=nan`: a class without any label or answer has no F1, and the mean is over the others."""
+    draw = np.random.default_rng(0)
     from sklearn.metrics import f1_score
 
-    logits, hot = RANDOM.normal(size=(50, 4)), RANDOM.random((50, 4)) < 0.4
+    logits, hot = draw.normal(size=(50, 4)), draw.random((50, 4)) < 0.4
     logits[:, 2], hot[:, 2] = -1.0, False  # neither
     logits[:, 3] = -1.0  # labelled, never answered: its F1 is 0 and counts
     expected = f1_score(hot, logits > 0, average="macro", zero_division=np.nan)
@@ -81,9 +82,10 @@ def test_labels_are_ones_and_zeros_when_a_row_has_classes() -> None:
 
 
 def test_probabilities_are_scipys_when_answered() -> None:
+    draw = np.random.default_rng(0)
     from scipy.special import expit, softmax
 
-    logits = RANDOM.normal(size=(4, 3)) * 3
+    logits = draw.normal(size=(4, 3)) * 3
     names = ["x", "y", "z"]
     for found, row in zip(single.answers(outputs(logits), [], [], names), softmax(logits, axis=1), strict=True):
         np.testing.assert_allclose(list(found["all"].values()), row, atol=1e-6)
@@ -95,9 +97,10 @@ def test_probabilities_are_scipys_when_answered() -> None:
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_spearman_is_scipys_when_values_repeat_and_when_not(ties: bool) -> None:
+    draw = np.random.default_rng(0)
     from scipy.stats import spearmanr
 
-    columns = RANDOM.normal(size=(120, 2))
+    columns = draw.normal(size=(120, 2))
     columns[:, 1] += columns[:, 0]
     if ties:
         columns = columns.round()

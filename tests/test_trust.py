@@ -12,7 +12,6 @@ from scipy import stats
 
 from edgedistill.measure import modes, trust
 
-DRAW = np.random.default_rng(5)
 TRUTH = np.log(0.5)
 
 
@@ -57,8 +56,9 @@ def test_interval_holds_nine_in_ten_when_neighbouring_turns_hang_together() -> N
 
 
 def test_interval_ends_where_scipys_test_does_when_the_median_crosses_it() -> None:
+    draw = np.random.default_rng(5)
     for _ in range(20):
-        logs = DRAW.normal(0.1, 0.05, 8)
+        logs = draw.normal(0.1, 0.05, 8)
         low, high, level = trust.interval(logs)
         p = [stats.binomtest(int((logs > shift).sum()), 8).pvalue for shift in (low - 1e-9, low + 1e-9, high - 1e-9, high + 1e-9)]
         assert p == pytest.approx([1 - level, 18 / 256, 18 / 256, 1 - level])  # at most one of eight beyond: 2 · (1 + 8) ÷ 2⁸
@@ -67,14 +67,16 @@ def test_interval_ends_where_scipys_test_does_when_the_median_crosses_it() -> No
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 13])
 def test_level_is_that_of_all_signs_when_they_are_counted_one_by_one(n: int) -> None:
     """Every draw lies on either side with the same chance: of 2ⁿ patterns of signs so many put 0 outside the interval."""
-    sizes = np.exp(DRAW.normal(size=n))
+    draw = np.random.default_rng(5)
+    sizes = np.exp(draw.normal(size=n))
     inside = [low <= 0 <= high for low, high, _ in (trust.interval(sizes * signs) for signs in product((-1, 1), repeat=n))]
     assert np.mean(inside) == pytest.approx(trust.interval(sizes).level)
 
 
 def test_extremes_are_left_out_when_there_are_many_draws() -> None:
     """Of 16 coins at most one is heads with a chance of 17 ÷ 2¹⁶, at most two of 137 ÷ 2¹⁶, three of 697 ÷ 2¹⁶, more than ½ %: the third."""
-    low, high, level = trust.interval(DRAW.permutation(16).astype(float))
+    draw = np.random.default_rng(5)
+    low, high, level = trust.interval(draw.permutation(16).astype(float))
     assert (low, high) == (2, 13)
     assert level == pytest.approx(1 - 2 * 137 / 2**16)
 
@@ -116,7 +118,8 @@ def test_status_is_noisy_when_the_medians_leave_more_than_a_twentieth_of_doubt(f
 
 
 def test_throttling_is_its_factor_when_the_last_minute_is_slower() -> None:
-    noise = np.exp(DRAW.normal(0, 0.1, 6000))
+    draw = np.random.default_rng(5)
+    noise = np.exp(draw.normal(0, 0.1, 6000))
     fast = noise[:3000] * 10.0
     found = trust.slowdown([*fast, *(noise[3000:] * 13.0)], minute_s=10.0)
     assert found is not None
@@ -128,7 +131,8 @@ def test_throttling_is_its_factor_when_the_last_minute_is_slower() -> None:
 
 @pytest.mark.parametrize(("factor", "status"), [(1.0, "ok"), (1.03, "ok"), (1.3, "throttled")])
 def test_status_is_throttled_when_the_fall_is_beyond_a_twentieth(factor: float, status: str) -> None:
-    samples = [*(np.exp(DRAW.normal(0, 0.1, 3000)) * 10.0), *(np.exp(DRAW.normal(0, 0.1, 3000)) * 10.0 * factor)]
+    draw = np.random.default_rng(5)
+    samples = [*(np.exp(draw.normal(0, 0.1, 3000)) * 10.0), *(np.exp(draw.normal(0, 0.1, 3000)) * 10.0 * factor)]
     assert trust.judged([result(samples_ms=samples)], minute_s=10.0).status == status
 
 
