@@ -1,7 +1,9 @@
-"""Numbers as people read them: rounded to what they carry, sizes with their unit."""
+"""Numbers as people read them, rounded to what they carry, sizes with their unit; and words as TOML has them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from math import floor, isfinite, log10
 
 NOT_AVAILABLE = "n/a"
@@ -22,3 +24,18 @@ def megabytes(size: float, digits: int = 3) -> str:
     if size < KILO:
         return f"{size:.0f} B"
     return f"{significant(size / MEGA, digits)} MB" if size >= MEGA / 10 else f"{significant(size / KILO, digits)} kB"
+
+
+def quoted(value: str) -> str:
+    """A TOML basic string; JSON's escapes are TOML's, but for the delete character that JSON leaves bare."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def array(values: Iterable[str]) -> str:
+    """A TOML array of strings."""
+    return f"[{', '.join(map(quoted, values))}]"
+
+
+def table(pairs: Mapping[str, str]) -> str:
+    """A TOML table of strings on one line."""
+    return f"{{ {', '.join(f'{quoted(key)} = {quoted(value)}' for key, value in pairs.items())} }}"

@@ -2,7 +2,7 @@
 
 from edgedistill.init._find import Findings, look
 from edgedistill.init._recipe import recipe_text
-from edgedistill.init._text import quoted
 from edgedistill.init._write import write_recipe
+from edgedistill.wording import quoted
 
 __all__ = ["Findings", "look", "quoted", "recipe_text", "write_recipe"]

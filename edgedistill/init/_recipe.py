@@ -10,7 +10,8 @@ from pathlib import Path
 from edgedistill.data import Guess
 from edgedistill.init._find import Findings
 from edgedistill.init._plans import CUT, CUT_PAIR, PACKAGE, PLANS, TEXT_TEACHER, Plan
-from edgedistill.init._text import line, quoted
+from edgedistill.init._text import line
+from edgedistill.wording import array, quoted
 
 TEACH_BATCH, ROUND_BATCH = 32, 64
 TEACH_STEPS, ROUND_STEPS = 600, 2_000  # what a fine-tuning and a distillation of this size want, whatever the number of rows
@@ -66,7 +67,7 @@ def _head(guess: Guess, plan: Plan) -> list[str]:
 
 def _data(found: Findings, plan: Plan, folder: Path) -> list[str]:
     guess = found.guess
-    named = [line(f"columns = {_list(guess.columns)}", "the file has no header: these names are made up")] if guess.columns else []
+    named = [line(f"columns = {array(guess.columns)}", "the file has no header: these names are made up")] if guess.columns else []
     about = {role: guess.remarks.get(role, "") + _doubt(guess.doubts.get(role, ())) for role in guess.roles}
     roles = [line(f"{role} = {quoted(column)}", about[role]) for role, column in guess.roles.items()]
     separator = [line(f"separator = {quoted(guess.separator)}", "stands between labels")] if guess.separator not in (None, COMMA) else []
@@ -177,10 +178,6 @@ def _fit(guess: Guess) -> str:
     if guess.fits:
         return f"95 % of them fit in {guess.tokens}"
     return f"more than 5 % of them are longer than {guess.tokens}, which costs time on the device"
-
-
-def _list(values: Iterable[str]) -> str:
-    return f"[{', '.join(map(quoted, values))}]"
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -77,6 +77,14 @@ def retention_interval(task: Any, bundle: Evidence, teacher: Evidence, seed: int
     return float(low), float(high)
 
 
+def lead(task: Any, ours: Evidence, theirs: Evidence, level: float = 0.95) -> tuple[float, float]:
+    """Interval of how far ours is ahead of theirs, in the metric's own unit, by a bootstrap in pairs; below 0 is behind."""
+    sign = 1 if task.HIGHER else -1
+    found = [sign * (task.total(ours[rows]) - task.total(theirs[rows])) for rows in draws(len(ours), 0)]
+    low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
 def lost_at_least(task: Any, ours: Evidence, theirs: Evidence) -> float:
     """One-sided 95 % lower bound of how far ours is behind theirs, by a bootstrap in pairs."""
     found = [loss(task, task.total(ours[rows]), task.total(theirs[rows])) for rows in draws(len(ours), 0, 400)]

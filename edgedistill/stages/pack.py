@@ -149,6 +149,7 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -
         "columns": params.columns,
         "separator": params.separator,
         "labels": labels,
+        "spellings": inputs["prepare"].facts.get("spellings", {}),
         "metric": check["metric"],
         "n_test": check["n_test"],
         "scores": check["scores"],
