@@ -156,6 +156,8 @@ def _manifest(params: Params, inputs: Inputs, labels: list[str], session: Any) -
         "intervals": check["intervals"],
         "retention": check["retention"],
         "retention_interval": check["retention_interval"],
+        "chance": check["chance"],
+        "warnings": check["warnings"],
         "agreement": check["agreement"],
         "verdicts": check["verdicts"],
         "bytes": {name: inputs[role].facts["bytes"] for name, role in ROLES.items() if role in inputs.artifacts},

@@ -139,7 +139,7 @@ def chance(
     """Always answering how common each piece is: one more than it was chosen elsewhere, so that none is counted by itself, of all those."""
     counts = Counter(piece for windows in rows for piece in windows[0].gold)
     whole = counts.total() - 1 + len(counts)
-    return "how common each piece is", np.array(
+    return "guessing by how common each piece is", np.array(
         [(sum(math.log(whole / counts[piece]) for piece in windows[0].gold), len(windows[0].at)) for windows in rows], np.float64
     )
 
