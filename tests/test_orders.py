@@ -124,6 +124,19 @@ def test_tags_are_matched_word_by_word_when_entities_are_scored() -> None:
     assert 'names = ["O", "B-PER", "I-PER"]' in refused(seen("token-classification", outputs, targets, names, rows))
 
 
+@pytest.mark.parametrize(
+    ("theirs", "order"),
+    [(["b", "a", "A"], [2, 1, 0]), (["B", "A", "a"], None), (["b", "a", "c"], None)],
+)
+def test_names_decide_when_each_class_has_its_own(theirs: list[str], order: list[int] | None) -> None:
+    """Labels that differ in capitals alone are two classes, and two outputs."""
+    if order is None:
+        with pytest.raises(ConfigError, match="calls its classes"):
+            teach._order(theirs, ["A", "a", "b"], ["A", "a", "b"])
+    else:
+        assert teach._order(theirs, ["A", "a", "b"], ["A", "a", "b"]) == order
+
+
 # ── the step itself, on a teacher that has learned ───────────────────────────────────────────────────────────────────
 
 NAMES = sorted(CLASSES)  # negative, neutral, positive

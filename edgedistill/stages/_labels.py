@@ -62,14 +62,17 @@ def _labels(target: Any) -> set[str]:
     return {target} if isinstance(target, str) else set(target)
 
 
-def classes(labels: Sequence[str], names: Sequence[str] | None) -> Classes:
-    """The classes of the data's labels; `names` are as the recipe has them. Raises DataError with all that is wrong with those."""
+def classes(labels: Sequence[str], names: Sequence[str] | None, merge: str = "") -> Classes:
+    """The classes of the data's labels; `names` are as the recipe has them, `merge` the line that would make fewer classes of these labels.
+
+    Raises DataError with all that is wrong with the names.
+    """
     if names is None:
         return Classes(labels=list(labels), names=list(labels))
     if set(names) == set(labels):
         return Classes(labels=list(names), names=list(names))
     if len(names) != len(labels):
-        hint = f"one for each, like names = {array(labels)}"
+        hint = f"if some are one class: {merge}" if merge else f"one for each, like names = {array(labels)}"
         raise DataError([Fault("data.names", f"{len(names)} names, but the data has {len(labels)} classes: {', '.join(labels)}", hint)])
     if set(labels) != set(map(str, range(len(labels)))):
         unknown = [name for name in names if name not in labels]

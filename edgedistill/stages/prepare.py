@@ -16,13 +16,13 @@ import numpy as np
 from edgedistill import plugins
 from edgedistill.data import made
 from edgedistill.data._sentences import sentences
-from edgedistill.data._twins import twins
+from edgedistill.data._twins import missing, remedy, same_as, twins
 from edgedistill.errors import DataError, Fault, nearest
 from edgedistill.progress import Progress
 from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import needs_files
 from edgedistill.stages._draw import Row, check_strata, draw, unique
-from edgedistill.stages._labels import Reader, classes
+from edgedistill.stages._labels import Reader, classes, counted
 from edgedistill.stages._splits import SPLITS, write_split
 from edgedistill.tasks._classes import unknown
 
@@ -57,9 +57,10 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         progress.note(f"{len(rows)} of them drawn")
     parts = _split(task, params, inputs.places, rows, reader, skipped)
     reader.settle()
-    found = classes(task.names(row.target for name in _naming(task, params.data, parts) for row in parts[name]), params.data.names)
-    if task.CLASSES and (alike := twins(found.labels)):
-        progress.warn(f"labels that differ only in capitals are classes of their own: {alike}; write them alike if they mean the same")
+    counts = counted(row.target for part in parts.values() for row in part) if task.CLASSES else {}
+    line = _warn_of_spellings(params.data, counts, progress)
+    labels = task.names(row.target for name in _naming(task, params.data, parts) for row in parts[name])
+    found = classes(labels, params.data.names, line)
     numbers = {name: [_number(task, row, found.labels, name, params.data) for row in part] for name, part in parts.items()}
     known = {task.identity(row.example) for part in parts.values() for row in part}
     transfer, frequency = _transfers(task, params, inputs.places, known, skipped, progress)
@@ -82,6 +83,16 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
 def ensures(out: Path) -> None:
     """All splits are there."""
     needs_files(out, "labels.json", *(f"{name}.parquet" for name in SPLITS))
+
+
+def _warn_of_spellings(spec: Data, counts: Mapping[str, int], progress: Progress) -> str:
+    """Name labels that may be one class, or none; the recipe's line that would merge them."""
+    line = remedy(counts, spec.merge)
+    if line:
+        progress.warn(f"{twins(counts)}; to make them one, under [data] in the recipe: {line}")
+    if lacking := missing(counts):
+        progress.warn(f"{lacking}; if so, empty those cells of the file: rows without a label are left out")
+    return line
 
 
 def _counts(task: Any, parts: Mapping[str, Sequence[Row]], called: Mapping[str, str]) -> dict[str, dict[str, int]]:
@@ -148,7 +159,8 @@ def _number(task: Any, row: Row, names: Sequence[str], split: str, spec: Data) -
     except ValueError:
         where = f"data.{split} ({getattr(spec, split, spec.source)}) line {row.line}"
         name, what = unknown(row.target, row.example, names)
-        raise DataError([Fault(where, f"{what} is not in the training rows", nearest(name, names))]) from None
+        hint = same_as(name, names, spec.merge) or nearest(name, names)
+        raise DataError([Fault(where, f"{what} is not in the training rows", hint)]) from None
 
 
 def _transfers(

@@ -122,8 +122,10 @@ def _order(theirs: Sequence[str], ours: Sequence[str], labels: Sequence[str]) ->
 
     `labels` are what the data calls our classes.
     """
+    if set(ours) == set(theirs):
+        return [list(theirs).index(label) for label in ours]
     place = {name.casefold(): index for index, name in enumerate(theirs)}
-    if all(label.casefold() in place for label in ours):
+    if {label.casefold() for label in ours} == place.keys() and len(place) == len(ours):  # labels that differ in capitals alone are two classes
         return [place[label.casefold()] for label in ours]
     if orders.generic(theirs):
         return None
