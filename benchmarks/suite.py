@@ -187,8 +187,10 @@ def _line(row: Mapping[str, Any], seed: str, run: Mapping[str, Any]) -> str:
         for name in ("teacher", "control", "student", "bundle")
     ]
     scores[-1] += f" {run['scheme']}"
-    low, high = run["retention_interval"]
-    held = "" if "aim" not in row else f"{row['aim']} {'met' if run['retention'] >= row['aim'] else 'missed'}"
+    retention = "undefined"  # the teacher is no better than an answer that ignores its input
+    if run["retention"] is not None:
+        retention = f"{run['retention']:.4f} ({run['retention_interval'][0]:.3f}–{run['retention_interval'][1]:.3f})"
+    held = "" if "aim" not in row else f"{row['aim']} {'met' if (run['retention'] or 0) >= row['aim'] else 'missed'}"
     share = run["bytes"]["bundle"] / run["bytes"]["teacher"]
     if "bytes" in row:
         held += f", ≤ {row['bytes']} of the bytes {'met' if share <= row['bytes'] else 'missed'}"
@@ -198,7 +200,7 @@ def _line(row: Mapping[str, Any], seed: str, run: Mapping[str, Any]) -> str:
         f"{row['title']}, seed {seed}, {run['n_test']} test rows",
         run["metric"],
         *scores,
-        f"{run['retention']:.4f} ({low:.3f}–{high:.3f})",
+        retention,
         held,
         f"{run['bytes']['bundle'] / 1e6:.2f} ({share:.3f})",
         ratio,

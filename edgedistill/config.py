@@ -14,6 +14,7 @@ from edgedistill.checking import read_toml, validate
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.profiles import load_target
 from edgedistill.spec import Loss, Recipe, Schedule
+from edgedistill.wording import quoted
 
 __all__ = ["load_recipe", "load_target", "recipe_file"]
 
@@ -89,7 +90,29 @@ def _recipe_faults(recipe: Recipe) -> list[Fault]:
         faults += _schedule_faults(f"rounds.{index}.schedule", training.schedule)
     if recipe.teach is not None:
         faults += _schedule_faults("teach", recipe.teach)
-    return faults + _size_faults(recipe) + _bound_faults(recipe)
+    return faults + _label_faults(recipe) + _size_faults(recipe) + _bound_faults(recipe)
+
+
+def _label_faults(recipe: Recipe) -> list[Fault]:
+    """Names and spellings of classes, as far as they can be judged without the data."""
+    names, merge = recipe.data.names, recipe.data.merge
+    given = [name for name, value in (("names", names is not None), ("merge", merge)) if value]
+    if given and not (plugins.exists("tasks", recipe.task) and plugins.load("tasks", recipe.task).CLASSES):
+        return [Fault(f"data.{name}", f"the labels of {recipe.task} are no classes", "take it out") for name in given]
+    faults = []
+    if names is not None:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        faults += [Fault("data.names", f"at least two classes are needed (found {len(names)})")] if len(names) < 2 else []
+        faults += [Fault("data.names", f"two classes cannot both be called '{name}'") for name in twice]
+        faults += [Fault("data.names", "a name is empty")] if not all(name.strip() for name in names) else []
+    for spelling, label in merge.items():
+        where = f"data.merge.{spelling}"
+        if not label.strip():
+            faults.append(Fault(where, "means no label", "empty the cells of rows without a label in the file: such rows are left out"))
+        elif label in merge:
+            hint = "take it out" if label == merge[label] else f"{quoted(spelling)} = {quoted(merge[label])}"
+            faults.append(Fault(where, f"means '{label}', which is itself merged", hint))
+    return faults
 
 
 def _name_faults(family: str, where: str, name: str) -> list[Fault]:

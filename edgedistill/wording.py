@@ -1,8 +1,9 @@
-"""Numbers as people read them: rounded to what they carry, sizes with their unit."""
+"""Numbers as people read them, rounded to what they carry, sizes with their unit; and words as TOML has them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from math import floor, isfinite, log10
 from typing import Any
 
@@ -44,3 +45,18 @@ def left_in_float(scheme: str, facts: Mapping[str, Any]) -> str:
     more = len(places) - NAMED + weights["left_more"]
     behind = f" and {more} more" if more > 0 else ""
     return f"{1 - kept / total:.1%} of the weights' bytes are {small}; the rest stays float in {', '.join(places[:NAMED])}{behind}"
+
+
+def quoted(value: str) -> str:
+    """A TOML basic string; JSON's escapes are TOML's, but for the delete character that JSON leaves bare."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def array(values: Iterable[str]) -> str:
+    """A TOML array of strings."""
+    return f"[{', '.join(map(quoted, values))}]"
+
+
+def table(pairs: Mapping[str, str]) -> str:
+    """A TOML table of strings on one line."""
+    return f"{{ {', '.join(f'{quoted(key)} = {quoted(value)}' for key, value in pairs.items())} }}"

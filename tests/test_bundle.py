@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from conftest import run_cli
 
+from edgedistill.bundle.reader import open_bundle
+from edgedistill.measure.report import make_report
+
 FILES = ["model.onnx", "tokenizer.json", "labels.json", "golden.json", "history.json", "manifest.json", "README.md"]
 
 
@@ -138,3 +141,17 @@ def test_verify_exits_6_when_the_classes_differ_between_files(bundle: Path) -> N
     replace_file(bundle, "labels.json", '["negative"]')
     rewrite_sums(bundle)
     assert "different classes" in run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+
+
+def test_bundle_of_before_is_reported_on_when_it_says_nothing_of_chance(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["chance"]["answer"].startswith("always answering")
+    assert manifest["chance"]["lead"][0] > 0
+    for name in ("chance", "warnings", "spellings"):
+        del manifest[name]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    old = make_report(open_bundle(bundle), None)
+    assert (old.warnings, old.retention) == ((), manifest["retention"])
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"retention": None, "retention_interval": None, "warnings": ["the teacher …"]}))
+    new = make_report(open_bundle(bundle), None)
+    assert (new.warnings, new.retention, new.retention_interval) == (("the teacher …",), None, None)

@@ -62,4 +62,4 @@ def test_bundle_is_whole_when_verified(document: dict[str, Any], place: Path) ->
 def test_answers_are_sensible_when_asked(document: dict[str, Any], place: Path) -> None:
     texts = ["a wonderful, moving film with superb acting", "dull, pointless and far too long"]
     answers = json.loads(run_cli("predict", document["bundle"], *texts, "--json", cwd=place).stdout)["answers"]
-    assert [answer["label"] for answer in answers] == ["1", "0"]
+    assert [answer["label"] for answer in answers] == ["positive", "negative"]

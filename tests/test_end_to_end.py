@@ -206,6 +206,21 @@ def test_plan_lists_the_same_steps_as_the_build_when_nothing_changed(project: Pa
     assert all(step["cached"] for step in document["steps"])
 
 
+def test_retention_is_undefined_when_the_teacher_has_learned_nothing(project: Path, built: dict[str, Any]) -> None:
+    """A student that copies a teacher at chance keeps all of nothing: exit 4 with the reason, null in the document, the bundle kept."""
+    quick = ["--set", "teach.epochs=1", "--set", "teach.learning_rate=1e-9", "--set", "rounds.0.schedule.epochs=1", "--set", "gates.retention=0.01"]
+    done = run_cli("build", "--target", "linux-x64", "--no-bench", "--json", *quick, cwd=project, check=4)
+    document = json.loads(done.stdout)
+    assert (document["retention"], document["retention_interval"]) == (None, None)
+    assert document["chance"]["score"] == pytest.approx(1 / 3)
+    assert document["warnings"][0].startswith("the teacher is no better than always answering '")
+    assert "retention is undefined, and at least 0.01 is asked for" in done.stderr
+    assert Path(document["bundle"]).is_dir()
+    lines = run_cli("build", "--target", "linux-x64", "--no-bench", *quick, cwd=project, check=4).stdout.splitlines()
+    assert lines[0].startswith("warning: the teacher is no better than always answering '")
+    assert any("retention undefined: the teacher is no better than" in line for line in lines)
+
+
 def test_keys_do_not_change_when_the_project_moves(project: Path, built: dict[str, Any], tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(project, moved, ignore=shutil.ignore_patterns(".edgedistill"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import re
@@ -466,3 +467,20 @@ def test_pareto_front_holds_what_nothing_beats() -> None:
     points = [_scatter.Point(label=label, cost=cost, score=score) for label, cost, score in rows]
     assert [one.label for one in _scatter.front(points, higher=True)] == ["a", "c"]
     assert [one.label for one in _scatter.front(points, higher=False)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("form", ["html", "md", "json"])
+def test_report_begins_with_the_warning_when_retention_is_undefined(report: Report, form: str) -> None:
+    warning = "the teacher is no better than always answering bad: retention is undefined"
+    verdict = replace(report.verdicts[0], value=None, ok=False, sentence="retention is undefined")
+    bare = replace(report, retention=None, retention_interval=None, warnings=(warning,), verdicts=(verdict, *report.verdicts[1:]))
+    shown = _render(form, bare)
+    if form == "json":
+        document = json.loads(shown)
+        assert (document["retention"], document["retention_interval"], document["verdicts"][0]["value"]) == (None, None, None)
+        assert document["warnings"] == [warning]
+        assert document["headline"].startswith(f"T{warning[1:]}. 1 of 3 gates does not hold: the bundle's accuracy is 92.0 % at ")
+    else:
+        assert f"T{warning[1:]}. 1 of 3 gates does not hold: the bundle's accuracy is 92.0" in html.unescape(shown).replace("\N{NO-BREAK SPACE}", " ")
+        assert "undefined" in shown
+        assert "98.4 %" not in html.unescape(shown).replace("\N{NO-BREAK SPACE}", " ")

@@ -162,7 +162,7 @@ def test_recipe_names_labels_when_they_differ_only_in_capitals(tmp_path: Path, l
     table(tmp_path / "films.csv", ["text", "label", "id"], rows)
     recipe, text = written(tmp_path)
     first, second = sorted([label, other])
-    assert f"# labels that differ only in capitals are classes of their own: {first!r} and {second!r}\n" in text
+    assert f"# {first!r} (20 rows) and {second!r} (20 rows) may be one class; to make them one, take the # away:\n# merge = {{ " in text
     assert recipe["data"]["label"] == "label"
 
 

@@ -93,7 +93,7 @@ def test_twins_are_named_when_labels_differ_only_in_capitals(tmp_path: Path) -> 
     params = prepare.Params(task="text-classification", data=Data(source="rows.csv", test=20, validation=20), transfers=(), seed=0)
     prepare.run(params, Inputs(artifacts={}, places={"data": str(file)}), tmp_path / "out", Progress(heard.append, "prepare"))
     (warning,) = [event.text for event in heard if event.kind == "warn"]
-    assert "only in capitals are classes of their own: 'GOOD' and 'Good';" in warning
+    assert "'GOOD' (20 rows) and 'Good' (20 rows) may be one class; to make them one, under [data] in the recipe:" in warning
     assert "bad" not in warning
     assert class_names(tmp_path / "out") == ["GOOD", "Good", "bad", "so so"]
 

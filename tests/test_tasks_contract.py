@@ -54,6 +54,7 @@ FUNCTIONS: dict[str, int] = {  # and how many arguments each is called with
     "labels": 3,
     "evidence": 5,
     "total": 1,
+    "chance": 4,
     "decisions": 2,
     "alike": 2,
     "answers": 4,
@@ -74,6 +75,7 @@ def test_contract_is_whole_when_a_task_is_loaded(name: str) -> None:
     task = plugins.load("tasks", name)
     assert [member for member in (*CONSTANTS, *FUNCTIONS) if not hasattr(task, member)] == []
     assert {member: len(signature(getattr(task, member)).parameters) for member in FUNCTIONS} == FUNCTIONS
+    assert hasattr(task, "respelled") == task.CLASSES
     assert task.COLUMNS.keys() <= {"text", "pair", "image", "label"}
     assert {*task.OPTIONAL, *task.RAW} <= task.COLUMNS.keys()
     assert task.UNLABELLED.keys() <= {"text", "pair", "image"}

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType, UnionType
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, DeviceError, IntegrityError
 
 SUMS = "SHA256SUMS"
-MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for granted
+MANIFEST: Mapping[str, type | UnionType] = {  # what every reader of a manifest takes for granted
     "name": str,
     "target": str,
     "task": str,
@@ -37,7 +37,7 @@ MANIFEST: Mapping[str, type] = {  # what every reader of a manifest takes for gr
     "intervals": dict,
     "agreement": dict,
     "bytes": dict,
-    "retention_interval": list,
+    "retention_interval": list | NoneType,  # none where the teacher is no better than chance
     "verdicts": list,
     "lineage": dict,
     "profile": dict,
@@ -93,7 +93,7 @@ def open_bundle(path: Path) -> Bundle:
     manifest = _read_json(path / "manifest.json")
     if manifest.get("schema") not in SCHEMAS:
         raise IntegrityError(f"{path / 'manifest.json'} has the schema {manifest.get('schema')!r}; known: {', '.join(SCHEMAS)}")
-    hollow = [name for name, kind in SCHEMAS[manifest["schema"]].items() if not isinstance(manifest.get(name), kind)]
+    hollow = [name for name, kind in SCHEMAS[manifest["schema"]].items() if name not in manifest or not isinstance(manifest[name], kind)]
     if hollow:
         raise IntegrityError(f"{path / 'manifest.json'} is damaged: without a sound {', '.join(hollow)}")
     if manifest["schema"] != tensors.SCHEMA and manifest["task"] not in plugins.names("tasks"):

@@ -93,11 +93,13 @@ def evaluate(bundle: Bundle, spec: Data, store: Path, seen: Callable[[int, int],
 def _labelled(bundle: Bundle, spec: Data, skipped: list[str]) -> tuple[list[Mapping[str, Any]], list[Any]]:
     task, located = bundle.task, data.locate(spec.source, Path.cwd())
     columns = {role: getattr(spec, role) or column for role, column in bundle.manifest["columns"].items()}
+    spellings = bundle.manifest.get("spellings", {})  # bundles of before have none
     spec = replace(spec, separator=bundle.manifest["separator"], label=columns.get("label"))
 
     def make(line: int, values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
         example = task.example(values)
         target = task.target(values.get("label", ""), example, spec)
+        target = task.respelled(target, spellings) if spellings else target
         try:
             yield example, task.number(target, bundle.labels)
         except ValueError:

@@ -190,6 +190,8 @@ def _document(done: pipeline.Done) -> dict[str, Any]:
         "bundle_score": check["scores"]["bundle"],
         "retention": check["retention"],
         "retention_interval": check["retention_interval"],
+        "chance": check["chance"],
+        "warnings": check["warnings"],
         "agreement": check["agreement"]["bundle"],
         "n_test": check["n_test"],
         "steps": steps,
@@ -254,13 +256,22 @@ def _read(file: Path) -> dict[str, Any] | None:
     return document
 
 
-def _print_lines(document: dict[str, Any]) -> None:
+def _retention(document: Mapping[str, Any]) -> str:
+    """Retention with its interval, or why there is none."""
+    if document["retention"] is None:
+        return f"undefined: the teacher is no better than {document['chance']['answer']}"
     low, high = document["retention_interval"]
+    return f"{document['retention']:.4f} (95 % interval {low:.4f} to {high:.4f})"
+
+
+def _print_lines(document: dict[str, Any]) -> None:
     scored = f"{document['metric']} {document['bundle_score']:.4f} on {document['n_test']} test rows"
+    for warning in document["warnings"]:
+        print(f"warning: {warning}")
     print(f"{document['target']}: {document['scheme']}, {megabytes(document['bytes'])}, {scored}")
     control = "" if document["control"] is None else f", the same student without a teacher {document['control']:.4f}"
     print(f"  teacher {document['teacher']:.4f}, student fp32 {document['student']:.4f}{control}")
-    print(f"  retention {document['retention']:.4f} (95 % interval {low:.4f} to {high:.4f}), agreement with the teacher {document['agreement']:.4f}")
+    print(f"  retention {_retention(document)}, agreement with the teacher {document['agreement']:.4f}")
     print(f"  bundle  {document['bundle']}")
     if document["report"]:
         print(f"  report  {document['report']}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgedistill.formats._statistics import RUNS_NEEDED, find, median_latency_ms, ratio_to_baseline, subject
-from edgedistill.formats._text import NOT_MEASURED, interval, percent, quantity
+from edgedistill.formats._text import NOT_MEASURED, UNDEFINED, interval, percent, quantity, score
 from edgedistill.spec import Report
 from edgedistill.wording import megabytes, significant
 
@@ -23,7 +23,12 @@ class Tile:
 
 def headline(report: Report) -> str:
     """The whole report in one sentence, after what must be read before it."""
-    return f"{_made_up(report)}{_gates(report)}{_devices(report)}: {_kept(report)}."
+    return f"{_warned(report)}{_made_up(report)}{_gates(report)}{_devices(report)}: {_kept(report)}."
+
+
+def _warned(report: Report) -> str:
+    """What makes the rest mean less than it seems, a sentence each."""
+    return "".join(f"{warning[0].upper()}{warning[1:]}. " for warning in report.warnings)
 
 
 def _made_up(report: Report) -> str:
@@ -79,9 +84,15 @@ def _kept(report: Report) -> str:
     share, ratio = _share_of_bytes(report), ratio_to_baseline(report, "bundle")
     parts = [f"{percent(share)} of its bytes"] if share is not None else []
     parts += [f"{significant(ratio, 2)} × its latency{_where(report)}"] if ratio is not None else []
-    kept = f"the bundle keeps {percent(report.retention)} of the {report.baseline}'s {report.metric}"
+    kept = _alone(report) if report.retention is None else f"the bundle keeps {percent(report.retention)} of the {report.baseline}'s {report.metric}"
     kept += f" at {' and '.join(parts)}" if parts else ""
     return kept if ratio is not None else f"{kept}; its latency was not measured against the {report.baseline}'s"
+
+
+def _alone(report: Report) -> str:
+    """The bundle's own score, where there is nothing that it could keep."""
+    bundle = subject(report, "bundle")
+    return f"the bundle's {report.metric} is {score(bundle.score, report.metric)}" if bundle else "the bundle has no score"
 
 
 def _where(report: Report) -> str:
@@ -105,6 +116,8 @@ def _size(report: Report) -> Tile:
 
 
 def _retention(report: Report) -> Tile:
+    if report.retention is None or report.retention_interval is None:
+        return Tile(label="Retention", value=UNDEFINED, detail=f"the {report.baseline} is no better than an answer that ignores its input")
     detail = f"of the {report.baseline}'s {report.metric}; 95 % interval {interval(report.retention_interval)}"
     return Tile(label="Retention", value=percent(report.retention), detail=detail)
 

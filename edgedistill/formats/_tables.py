@@ -11,6 +11,7 @@ from edgedistill.formats._summary import is_foreign, judged_on, rows_of
 from edgedistill.formats._text import (
     NOT_MADE,
     NOT_MEASURED,
+    UNDEFINED,
     count,
     percent,
     percentile_cell,
@@ -221,9 +222,7 @@ def _differing(example: Mapping[str, Any]) -> str:
 
 def verdicts(report: Report) -> Table:
     """The gates: what was asked, what came out."""
-    rows = tuple(
-        ("✓ holds" if one.ok else "✗ fails", one.rule, plain_number(one.value), plain_number(one.limit), one.sentence) for one in report.verdicts
-    )
+    rows = tuple(("✓ holds" if one.ok else "✗ fails", one.rule, _value(one.value), plain_number(one.limit), one.sentence) for one in report.verdicts)
     return Table(
         title="Gates",
         align="llrrl",
@@ -231,6 +230,10 @@ def verdicts(report: Report) -> Table:
         rows=rows,
         empty="No gate was checked.",
     )
+
+
+def _value(value: float | None) -> str:
+    return UNDEFINED if value is None else plain_number(value)
 
 
 def steps(report: Report) -> Table:

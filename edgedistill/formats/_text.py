@@ -10,6 +10,7 @@ from edgedistill.wording import NOT_AVAILABLE, significant
 
 NOT_MEASURED = "not measured"
 NOT_MADE = "not made"
+UNDEFINED = "undefined"
 UNITS = {"ms": "ms", "s": "s", "us": "µs", "mib": "MiB", "mb": "MB", "mj": "mJ", "c": "°C"}
 
 

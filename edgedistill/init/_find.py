@@ -10,7 +10,7 @@ from edgedistill import plugins
 from edgedistill.data import Guess, columns, extension_of, extensions, guess, idx, images
 from edgedistill.data.saved import is_saved
 from edgedistill.errors import ConfigError, DataError, Fault, nearest
-from edgedistill.init._text import quoted
+from edgedistill.wording import quoted
 
 TEST_NAMES = ("test", "t10k")
 VALIDATION_NAMES = ("validation", "valid", "validate", "dev", "val")

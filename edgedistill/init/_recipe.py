@@ -12,7 +12,8 @@ from edgedistill.data import Guess
 from edgedistill.init._budget import LIMIT_S, ROUND_BATCH, TEACH_BATCH, Choice, choose, sentence
 from edgedistill.init._find import Findings
 from edgedistill.init._plans import CUT, CUT_PAIR, PACKAGE, PLANS, TEXT_TEACHER, Plan
-from edgedistill.init._text import line, quoted
+from edgedistill.init._text import line
+from edgedistill.wording import array, quoted
 
 TEST, VALIDATION = 0.2, 0.1  # of the rows, where there is no file of their own
 COMMA = ","  # Data.separator where the recipe says nothing
@@ -78,7 +79,7 @@ def _head(guess: Guess, plan: Plan, choice: Choice) -> list[str]:
 
 def _data(found: Findings, plan: Plan, folder: Path, choice: Choice) -> list[str]:
     guess = found.guess
-    named = [line(f"columns = {_list(guess.columns)}", "the file has no header: these names are made up")] if guess.columns else []
+    named = [line(f"columns = {array(guess.columns)}", "the file has no header: these names are made up")] if guess.columns else []
     about = {role: guess.remarks.get(role, "") + _doubt(guess.doubts.get(role, ())) for role in guess.roles}
     roles = [line(f"{role} = {quoted(column)}", about[role]) for role, column in guess.roles.items()]
     separator = [line(f"separator = {quoted(guess.separator)}", "stands between labels")] if guess.separator not in (None, COMMA) else []
@@ -90,7 +91,8 @@ def _data(found: Findings, plan: Plan, folder: Path, choice: Choice) -> list[str
         line(f"source = {quoted(_relative(guess.path, folder))}", "relative to this file"),
         *named,
         *roles,
-        *([f"# labels that differ only in capitals are classes of their own: {guess.twins}"] if guess.twins else []),
+        *([f"# {guess.twins}; to make them one, take the # away:", f"# {guess.merge}"] if guess.twins else []),
+        *([f"# {guess.missing}; if so, empty those cells of the file: rows without a label are left out"] if guess.missing else []),
         *separator,
         *rows,
         _held_out("test", found.test, 0.2, folder),
@@ -205,10 +207,6 @@ def _fit(guess: Guess, choice: Choice) -> str:
     if guess.fits:
         return f"95 % of them fit in {guess.tokens}"
     return f"more than 5 % of them are longer than {guess.tokens}, which costs time on the device"
-
-
-def _list(values: Iterable[str]) -> str:
-    return f"[{', '.join(map(quoted, values))}]"
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -31,7 +31,7 @@ def make_report(
         metric=manifest["metric"],
         n_test=manifest["n_test"],
         retention=manifest["retention"],
-        retention_interval=tuple(manifest["retention_interval"]),
+        retention_interval=tuple(manifest["retention_interval"]) if manifest["retention_interval"] else None,
         subjects=_subjects(manifest),
         candidates=tuple(Candidate(**candidate) for candidate in history["candidates"]),
         measurements=tuple(measured),
@@ -46,6 +46,7 @@ def make_report(
         higher_is_better=manifest["higher_is_better"],
         baseline=bundle.baseline,
         ladder=tuple(Rung(**_tuples(one)) for one in history.get("ladder", ())),
+        warnings=tuple(manifest.get("warnings", ())),  # bundles of before have none
     )
 
 

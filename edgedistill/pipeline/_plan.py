@@ -104,14 +104,17 @@ def _sources(recipe: Recipe) -> dict[str, str]:
     return sources
 
 
+VERBATIM = ("where", "merge")  # tables whose keys are the user's own words
 PLACES = ("source", "model")  # fields that say where something is: what it holds is in the key, where it lies is not
 
 
-LATER = {
+LATER: dict[str, Any] = {
     "quantization_aware": False,
     "counted": "",
     "attention": "fused",
     "dtype": None,
+    "names": None,
+    "merge": {},
 }  # fields that came after there were stores: unset, they ask for what was always done, by the same key
 
 
@@ -122,7 +125,7 @@ def _keyed(params: Any) -> Any:
     hidden = PLACES if params.keys() & {"text", "vocabulary", "copies"} else ()
     files = ("test", "validation") if "calibration" in params else ()
     kept = {
-        name: value if name == "where" else _keyed(value)
+        name: value if name in VERBATIM else _keyed(value)
         for name, value in params.items()
         if name not in hidden and (name, value) not in LATER.items()
     }

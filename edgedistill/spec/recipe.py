@@ -17,6 +17,10 @@ class Data(Noun):
     `image` and `label` mean, and their columns where they are left out, is the task's to say (`edgedistill tasks show NAME`). `separator`
     stands between the labels of a row that has several. `rows` draws that many. `test` and `validation` are a number of rows, a share
     below 1, or a file of their own.
+
+    `names` are the classes by number: `names[i]` is what the label i means where the data's labels are 0 … n−1, and the class of output i of a
+    teacher that has no names of its own (LABEL_0 …). Where it holds the data's own labels, it is their order alone. `merge` counts one label as
+    another: the spelling that the data has, and the label that it means.
     """
 
     source: str
@@ -26,6 +30,8 @@ class Data(Noun):
     image: str | None = None
     label: str | None = None
     separator: str = ","
+    names: tuple[str, ...] | None = None
+    merge: Mapping[str, str] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict)
     split: str = "train"
     rows: int | None = None

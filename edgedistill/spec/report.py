@@ -76,11 +76,11 @@ class Curve(Noun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Noun):
-    """A gate and how it came out, as a sentence a person can read."""
+    """A gate and how it came out, as a sentence a person can read; `value` is None where there is none, and then the gate does not hold."""
 
     rule: str
     limit: float
-    value: float
+    value: float | None
     ok: bool
     sentence: str
 
@@ -114,7 +114,8 @@ class Report(Noun):
 
     `targets` has a row for each device that was built for together with it, `devices` one for each model on each device that it was benched on;
     `graph` the operators and bytes of fp32's file and of the chosen; `baseline` the subject that the bundle is held
-    against; `ladder` the steps from torch to the device's own kernels.
+    against; `ladder` the steps from torch to the device's own kernels. `retention` is None where the teacher is no better than an answer that
+    ignores its input, and `warnings` then say so: they come before everything else.
     """
 
     name: str
@@ -124,8 +125,8 @@ class Report(Noun):
     task: str
     metric: str
     n_test: int
-    retention: float
-    retention_interval: tuple[float, float]
+    retention: float | None
+    retention_interval: tuple[float, float] | None
     subjects: tuple[Subject, ...]
     candidates: tuple[Candidate, ...]
     measurements: tuple[Measurement, ...]
@@ -140,3 +141,4 @@ class Report(Noun):
     baseline: str = "teacher"
     devices: tuple[Mapping[str, Any], ...] = ()
     ladder: tuple[Rung, ...] = ()
+    warnings: tuple[str, ...] = ()

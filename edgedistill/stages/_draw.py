@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgedistill.data._twins import same_as
 from edgedistill.errors import DataError, Fault
 from edgedistill.spec import Data
 
@@ -68,7 +69,7 @@ def check_strata(task: Any, spec: Data, rows: Sequence[Row]) -> None:
     lines = {task.stratum(row.target): row.line for row in rows}
     if rare:
         what = "{} row(s) in class '{}', the last in line {}: every class needs at least {} (one for each split)"
+        often, add = sorted(counts, key=lambda label: -counts[label]), "add rows, or leave that class out of the file"
         raise DataError(
-            Fault(spec.source, what.format(counts[label], label, lines[label], needed), "add rows, or leave that class out of the file")
-            for label in rare
+            Fault(spec.source, what.format(counts[label], label, lines[label], needed), same_as(label, often, spec.merge) or add) for label in rare
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,26 @@ RESAMPLES = 2000
 PORTION = 512
 TINY = 1e-9
 Evidence = NDArray[np.float64]  # [examples, k], what a task says of each example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """A teacher beside the best answer that ignores its input, in words; `lead` is the 95 % interval of how far the teacher is ahead."""
+
+    answer: str
+    score: float
+    lead: tuple[float, float]
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the teacher's lead is more than noise."""
+        return self.lead[0] > 0
+
+
+def chance(task: Any, rows: Any, split: Split, names: Sequence[str], teacher: Evidence) -> Chance:
+    """What a teacher's evidence is worth beside an answer that ignores its input."""
+    answer, evidence = task.chance(rows, split.examples, split.targets, names)
+    return Chance(answer=answer, score=task.total(evidence), lead=lead(task, teacher, evidence))
 
 
 def parts(count: int) -> list[slice]:
@@ -74,6 +95,14 @@ def retention_interval(task: Any, bundle: Evidence, teacher: Evidence, seed: int
         return (1 - spread, 1 + spread)
     found = [retention(task, task.total(bundle[rows]), task.total(teacher[rows])) for rows in draws(len(teacher), seed)]
     low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def lead(task: Any, ours: Evidence, theirs: Evidence, level: float = 0.95) -> tuple[float, float]:
+    """Interval of how far ours is ahead of theirs, in the metric's own unit, by a bootstrap in pairs; below 0 is behind."""
+    sign = 1 if task.HIGHER else -1
+    found = [sign * (task.total(ours[rows]) - task.total(theirs[rows])) for rows in draws(len(ours), 0)]
+    low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high)
 
 

@@ -25,6 +25,7 @@ def usage(params: Any, inputs: Inputs, task: Any, labels: Sequence[str], tensors
     """The bundle's README."""
     check, scheme, facts = inputs["check"].facts, inputs["quantize"].facts["scheme"], params.target.runtime
     scores = check["scores"]
+    warned = "".join(f"\nWarning: {warning}." for warning in check.get("warnings", ()))
     classes = f", classes: {', '.join(f'`{label}`' for label in labels)}" if task.CLASSES else ""
     fed = " and ".join(f"`{one['name']}` ({one['dtype']})" for one in tensors)
     paired = task.UNLABELLED.get("pair") == "" and "pair" in params.columns
@@ -34,7 +35,7 @@ def usage(params: Any, inputs: Inputs, task: Any, labels: Sequence[str], tensors
     return f"""# {params.name} for {params.target.name}
 
 {params.target.summary}. Scheme `{scheme}`{classes}.
-On {check["n_test"]} test rows its {check["metric"]} is {scores["bundle"]:.4f}, the teacher's {scores["teacher"]:.4f}.
+On {check["n_test"]} test rows its {check["metric"]} is {scores["bundle"]:.4f}, the teacher's {scores["teacher"]:.4f}.{warned}
 
 Here:
 

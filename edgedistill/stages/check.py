@@ -21,7 +21,7 @@ from edgedistill.stages._splits import Split, class_names, read_split
 from edgedistill.training import models
 from edgedistill.wording import MEGA, megabytes
 
-VERSION = 4  # 3: every task; 4: the parity ladder
+VERSION = 5  # 3: every task; 4: the parity ladder; 5: the teacher beside chance
 TOOLS = ("onnxruntime", "scipy", "tokenizers")
 
 
@@ -66,12 +66,17 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     rows = {name: np.load(artifact.path / "evidence.npy") for name, artifact in subjects.items()} | {"bundle": evidence}
     decided = {name: _read(artifact.path) for name, artifact in subjects.items()} | {"bundle": decisions}
     scores = {name: task.total(found) for name, found in rows.items()}
-    retention = quality.retention(task, scores["bundle"], scores["teacher"])
+    chance = quality.chance(task, rows_read, test, class_names(inputs["prepare"].path), rows["teacher"])
+    retention = quality.retention(task, scores["bundle"], scores["teacher"]) if chance.beaten else None
     rungs = _ladder(params, task, inputs, rows_read, progress)
-    verdicts = [*_verdicts(params, task, scores, retention, inputs), *(ladder.verdict(one) for one in rungs if one.holds is not None)]
+    warnings = [] if chance.beaten else [_no_better(task, chance, scores["teacher"], len(evidence))]
+    verdicts = [_kept(params, retention, chance), *_verdicts(params, task, scores, inputs)]
+    verdicts += [ladder.verdict(one) for one in rungs if one.holds is not None]
     for one in rungs:
         if one.holds is None:
             progress.note(ladder.sentence(one))
+    for warning in warnings:
+        progress.warn(warning)
     for verdict in verdicts:
         (progress.note if verdict.ok else progress.warn)(verdict.sentence)
     return {
@@ -80,7 +85,9 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         "scores": scores,
         "intervals": {name: quality.interval(task, found) for name, found in rows.items()},
         "retention": retention,
-        "retention_interval": quality.retention_interval(task, rows["bundle"], rows["teacher"], params.seed),
+        "retention_interval": quality.retention_interval(task, rows["bundle"], rows["teacher"], params.seed) if chance.beaten else None,
+        "chance": asdict(chance),
+        "warnings": warnings,
         "agreement": {name: float(np.nan_to_num(task.alike(found, decided["teacher"])).mean()) for name, found in decided.items()},
         "verdicts": [asdict(verdict) for verdict in verdicts],
         "ladder": [asdict(one) for one in rungs],
@@ -121,20 +128,28 @@ def _ladder(params: Params, task: Any, inputs: Inputs, rows: Sequence[Any], prog
     return ladder.climb(examples, files, limits, params.emulate, progress)
 
 
-def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention: float, inputs: Inputs) -> list[Verdict]:
+def _no_better(task: Any, chance: quality.Chance, teacher: float, count: int) -> str:
+    """That there is nothing to retain."""
+    low, high = chance.lead
+    against = f"{task.METRIC} {teacher:.4f} against {chance.score:.4f} on {count} test rows, a lead of {low:.4f} to {high:.4f}"
+    return f"the teacher is no better than {chance.answer} ({against}): retention is undefined"
+
+
+def _kept(params: Params, retention: float | None, chance: quality.Chance) -> Verdict:
+    """The gate on retention; where that is undefined nothing can hold it."""
+    if retention is None:
+        why = f"a teacher no better than {chance.answer} has to learn more, or longer"
+        return _verdict("retention", params.retention, None, False, f"retention is undefined, and at least {params.retention} is asked for: {why}")
+    sentence = f"the bundle keeps {retention:.4f} of the teacher's score; at least {params.retention} is asked for"
+    return _verdict("retention", params.retention, retention, retention >= params.retention, sentence)
+
+
+def _verdicts(params: Params, task: Any, scores: Mapping[str, float], inputs: Inputs) -> list[Verdict]:
     size = graphs.size(inputs["quantize"].path / "model.onnx")
     drop = quality.loss(task, scores["bundle"], scores["teacher"])
     behind = f"{drop:.4f} below the teacher" if task.HIGHER else f"{abs(drop):.1%} {'above' if drop > 0 else 'below'} the teacher in {task.METRIC}"
-    untaught = "" if scores["teacher"] else " (the teacher itself scores 0: it has to learn more, or longer)"
     difference = float(inputs["export"].facts["parity"]["max_abs"])
     return [
-        _verdict(
-            "retention",
-            params.retention,
-            retention,
-            retention >= params.retention,
-            f"the bundle keeps {retention:.4f} of the teacher's score; at least {params.retention} is asked for{untaught}",
-        ),
         _verdict(
             "accuracy_drop",
             params.accuracy_drop,
@@ -159,5 +174,5 @@ def _verdicts(params: Params, task: Any, scores: Mapping[str, float], retention:
     ]
 
 
-def _verdict(rule: str, limit: float, value: float, ok: bool, sentence: str) -> Verdict:
+def _verdict(rule: str, limit: float, value: float | None, ok: bool, sentence: str) -> Verdict:
     return Verdict(rule=rule, limit=limit, value=value, ok=ok, sentence=sentence)

@@ -16,12 +16,13 @@ import numpy as np
 from edgedistill import plugins
 from edgedistill.data import made
 from edgedistill.data._sentences import sentences
-from edgedistill.data._twins import twins
+from edgedistill.data._twins import missing, remedy, same_as, twins
 from edgedistill.errors import DataError, Fault, nearest
 from edgedistill.progress import Progress
 from edgedistill.spec import Data, Inputs, Transfer
 from edgedistill.stages import needs_files
 from edgedistill.stages._draw import Row, check_strata, draw, unique
+from edgedistill.stages._labels import Reader, classes, counted
 from edgedistill.stages._splits import SPLITS, write_split
 from edgedistill.tasks._classes import unknown
 
@@ -48,16 +49,19 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     """Write the five splits and the class names."""
     task = plugins.load("tasks", params.task)
     skipped: list[str] = []
-    rows, dropped = unique(task, _labelled(task, params.data, inputs.places["data"], skipped))
+    reader = Reader(task, params.data)
+    rows, dropped = unique(task, _labelled(task, params.data, inputs.places["data"], reader, skipped))
     progress.note(f"{len(rows)} labelled rows; dropped {dropped['repeats']} repeats and {dropped['contradictions']} that contradict each other")
     if params.data.rows and params.data.rows < len(rows):
         rows = [rows[index] for index in np.random.default_rng(params.seed).permutation(len(rows))[: params.data.rows]]
         progress.note(f"{len(rows)} of them drawn")
-    parts = _split(task, params, inputs.places, rows, skipped)
-    names = task.names(row.target for name in _naming(task, params.data, parts) for row in parts[name])
-    if task.CLASSES and (alike := twins(names)):
-        progress.warn(f"labels that differ only in capitals are classes of their own: {alike}; write them alike if they mean the same")
-    numbers = {name: [_number(task, row, names, name, params.data) for row in part] for name, part in parts.items()}
+    parts = _split(task, params, inputs.places, rows, reader, skipped)
+    reader.settle()
+    counts = counted(row.target for part in parts.values() for row in part) if task.CLASSES else {}
+    line = _warn_of_spellings(params.data, counts, progress)
+    labels = task.names(row.target for name in _naming(task, params.data, parts) for row in parts[name])
+    found = classes(labels, params.data.names, line)
+    numbers = {name: [_number(task, row, found.labels, name, params.data) for row in part] for name, part in parts.items()}
     known = {task.identity(row.example) for part in parts.values() for row in part}
     transfer, frequency = _transfers(task, params, inputs.places, known, skipped, progress)
     for message in skipped[:5]:
@@ -68,15 +72,33 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
         write_split(out, name, [row.example for row in part], numbers[name])
     write_split(out, "transfer", transfer, [None] * len(transfer), frequency)
     _calibration(params, [row.example for row in parts["train"]] + transfer, out)
-    (out / "labels.json").write_text(json.dumps(names, ensure_ascii=False) + "\n", encoding="utf-8")
-    counts = {name: dict(Counter(task.stratum(row.target) for row in part)) for name, part in parts.items()} if task.CLASSES else {}
+    (out / "labels.json").write_text(json.dumps(found.names, ensure_ascii=False) + "\n", encoding="utf-8")
     sizes = {name: len(part) for name, part in parts.items()} | {"transfer": len(transfer)}
-    return {"rows": sizes, "classes": {name: part for name, part in counts.items() if None not in part}, **dropped, "skipped": skipped}
+    spellings = found.spellings(params.data.merge)
+    facts = {"rows": sizes, "classes": _counts(task, parts, found.called), **dropped, "skipped": skipped}
+    facts |= {"labels": found.labels} if found.labels != found.names else {}  # what the data calls them
+    return facts | ({"spellings": spellings} if spellings else {})
 
 
 def ensures(out: Path) -> None:
     """All splits are there."""
     needs_files(out, "labels.json", *(f"{name}.parquet" for name in SPLITS))
+
+
+def _warn_of_spellings(spec: Data, counts: Mapping[str, int], progress: Progress) -> str:
+    """Name labels that may be one class, or none; the recipe's line that would merge them."""
+    line = remedy(counts, spec.merge)
+    if line:
+        progress.warn(f"{twins(counts)}; to make them one, under [data] in the recipe: {line}")
+    if lacking := missing(counts):
+        progress.warn(f"{lacking}; if so, empty those cells of the file: rows without a label are left out")
+    return line
+
+
+def _counts(task: Any, parts: Mapping[str, Sequence[Row]], called: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """How many rows of each split have each class, where a row has one."""
+    strata = {name: Counter(task.stratum(row.target) for row in part) for name, part in parts.items()} if task.CLASSES else {}
+    return {name: {called.get(label, label): count for label, count in part.items()} for name, part in strata.items() if None not in part}
 
 
 def _located(place: str) -> Path | str:
@@ -96,15 +118,15 @@ def unlabelled_roles(task: Any, spec: Transfer, data: Data) -> dict[str, str]:
     return {**{role: column for role, column in task.UNLABELLED.items() if column}, **paired, **named}
 
 
-def _labelled(task: Any, spec: Data, place: str, skipped: list[str]) -> Iterator[Row]:
+def _labelled(task: Any, spec: Data, place: str, reader: Reader, skipped: list[str]) -> Iterator[Row]:
     def make(line: int, values: Mapping[str, Any]) -> Iterator[Row]:
         example = task.example(values)
-        yield Row(line=line, example=example, target=task.target(values.get("label", ""), example, spec))
+        yield Row(line=line, example=example, target=reader.target(values.get("label", ""), example))
 
     return made(_located(place), spec, roles(task, spec), make, skipped, task.OPTIONAL, task.RAW)
 
 
-def _split(task: Any, params: Params, places: Mapping[str, str], rows: list[Row], skipped: list[str]) -> dict[str, list[Row]]:
+def _split(task: Any, params: Params, places: Mapping[str, str], rows: list[Row], reader: Reader, skipped: list[str]) -> dict[str, list[Row]]:
     """Train, validation and test: files of their own where the recipe names them, else a draw. No example is in two of them."""
     check_strata(task, params.data, rows)
     total = len(rows)
@@ -112,7 +134,7 @@ def _split(task: Any, params: Params, places: Mapping[str, str], rows: list[Row]
     for name in ("test", "validation"):
         size = getattr(params.data, name)
         if isinstance(size, str):
-            parts[name], _ = unique(task, _labelled(task, params.data, places[name], skipped))
+            parts[name], _ = unique(task, _labelled(task, params.data, places[name], reader, skipped))
             held = {task.identity(row.example) for row in parts[name]}
             rows = [row for row in rows if task.identity(row.example) not in held]
         else:
@@ -137,7 +159,8 @@ def _number(task: Any, row: Row, names: Sequence[str], split: str, spec: Data) -
     except ValueError:
         where = f"data.{split} ({getattr(spec, split, spec.source)}) line {row.line}"
         name, what = unknown(row.target, row.example, names)
-        raise DataError([Fault(where, f"{what} is not in the training rows", nearest(name, names))]) from None
+        hint = same_as(name, names, spec.merge) or nearest(name, names)
+        raise DataError([Fault(where, f"{what} is not in the training rows", hint)]) from None
 
 
 def _transfers(

@@ -13,8 +13,10 @@ from edgedistill import plugins
 from edgedistill.errors import ConfigError, Fault, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Loss, Schedule
+from edgedistill.stages import _orders as orders
 from edgedistill.stages._splits import class_names, read_split
 from edgedistill.training import models
+from edgedistill.wording import array
 
 VERSION = 4  # 4: a head of independent classes starts at their shares
 TOOLS = ("torch", "transformers", "tokenizers", "accelerate")
@@ -62,7 +64,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
             raise ConfigError([Fault("teacher.model", f"its tokenizer has {pieces} pieces, its embeddings {rows} rows")])
     curves: dict[str, Any] = {}
     if params.schedule is None:
-        model = _adopt(task, folder, names)
+        model = _adopt(params, task, folder, encoder, inputs, progress)
     else:
         model, curves = _fine_tune(params, params.schedule, task, folder, encoder, inputs, out, progress)
     if task.CLASSES:
@@ -78,8 +80,9 @@ def ensures(out: Path) -> None:
         raise StageError(str(faults[0]))
 
 
-def _adopt(task: Any, folder: Path, labels: Sequence[str]) -> Any:
-    """The teacher as it is, with the outputs of its head put into the order of the data's classes."""
+def _adopt(params: Params, task: Any, folder: Path, encoder: Any, inputs: Inputs, progress: Progress) -> Any:
+    """The teacher as it is, with the outputs of its head put into the order of the data's classes; where they have no names, every order is tried."""
+    labels = class_names(inputs["prepare"].path)
     if not task.CLASSES:
         model = _pooled(models.load_model(task.AUTO_CLASS, folder), folder)
         wanted = task.head(labels).get("num_labels")
@@ -94,10 +97,24 @@ def _adopt(task: Any, folder: Path, labels: Sequence[str]) -> Any:
         what = f"has {count} classes ({', '.join(theirs)}), the data {len(labels)} ({', '.join(labels)})"
         raise ConfigError([Fault("teacher.model", what, "add [teach] to fine-tune a fresh head on the data's classes")])
     model = models.load_model(task.AUTO_CLASS, folder)
-    order = _order(theirs, labels)
-    if order != list(range(count)):
+    order = _order(theirs, labels, inputs["prepare"].facts.get("labels", labels))
+    if order is None:
+        progress.note(orders.taken(theirs, labels))
+        orders.check(_seen(params, task, model, encoder, inputs), inputs["prepare"].facts.get("labels", labels), progress.note)
+    elif order != list(range(count)):
         _permute_head(model, order)
     return model
+
+
+def _seen(params: Params, task: Any, model: Any, encoder: Any, inputs: Inputs) -> orders.Seen:
+    """What the teacher says of validation rows."""
+    from edgedistill.stages._training import pad_id, predict
+
+    prepared = inputs["prepare"].path
+    split = orders.some(read_split(prepared, "validation"), params.seed)
+    rows = task.encode(encoder, split.examples, params.max_length)
+    outputs = predict(model, task, rows, pad_id(encoder))
+    return orders.Seen(task=task, rows=rows, split=split, outputs=outputs, names=class_names(prepared))
 
 
 def _pooled(model: Any, folder: Path) -> Any:
@@ -111,15 +128,23 @@ def _pooled(model: Any, folder: Path) -> Any:
     return model
 
 
-def _order(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
-    """For each of our classes the teacher's output. Names decide where they match; unnamed outputs (LABEL_0 …) are taken in order."""
+def _order(theirs: Sequence[str], ours: Sequence[str], labels: Sequence[str]) -> list[int] | None:
+    """For each of our classes the teacher's output: names decide. None where the teacher has none (LABEL_0 …): those are taken in order.
+
+    `labels` are what the data calls our classes.
+    """
+    if set(ours) == set(theirs):
+        return [list(theirs).index(label) for label in ours]
     place = {name.casefold(): index for index, name in enumerate(theirs)}
-    if all(label.casefold() in place for label in ours):
+    if {label.casefold() for label in ours} == place.keys() and len(place) == len(ours):  # labels that differ in capitals alone are two classes
         return [place[label.casefold()] for label in ours]
-    if all(name.casefold() == f"label_{index}" for index, name in enumerate(theirs)):
-        return list(range(len(ours)))
+    if orders.generic(theirs):
+        return None
     what = f"calls its classes {', '.join(theirs)}, the data {', '.join(ours)}"
-    raise ConfigError([Fault("teacher.model", what, "rename the labels in one of them, or add [teach] to fine-tune a fresh head")])
+    hint = "rename the labels in one of them, or add [teach] to fine-tune a fresh head"
+    if list(labels) == [str(index) for index in range(len(labels))]:
+        hint = f"say under [data] in the recipe what {', '.join(labels)} mean, in that order, like names = {array(theirs)}; or {hint}"
+    raise ConfigError([Fault("teacher.model", what, hint)])
 
 
 def _head(model: Any) -> Any:

@@ -30,9 +30,14 @@ A task is one file without torch, because `predict` and `eval` run the same one.
 
     evidence(outputs, rows, examples, targets, names)    what each example says about the metric, [examples, k]
     total(evidence)         the metric
+    chance(rows, examples, targets, names)               the best answer that ignores its input, in words, and its evidence
     decisions(outputs, rows)                what each example was decided to be, an array each
     alike(ours, theirs)                     the share of each example on which two models' decisions agree, [examples]
     answers(outputs, rows, examples, names) what a person wants to read of each example
+
+A task whose labels are classes has one more:
+
+    respelled(target, spellings)            a target with the labels that its own mean, where a label may be written in several ways
 
 A task whose answers are the encoder's own words has two more, which only `predict` calls:
 

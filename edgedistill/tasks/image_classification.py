@@ -19,10 +19,25 @@ from numpy.typing import NDArray
 from edgedistill import packages
 from edgedistill.errors import IntegrityError
 from edgedistill.tasks._text import forward, pick, picks
-from edgedistill.tasks.text_classification import alike, answers, decisions, evidence, head, labels, names, number, shape, stratum, target, total
+from edgedistill.tasks.text_classification import (
+    alike,
+    answers,
+    chance,
+    decisions,
+    evidence,
+    head,
+    labels,
+    names,
+    number,
+    respelled,
+    shape,
+    stratum,
+    target,
+    total,
+)
 
-__all__ = ["alike", "answers", "decisions", "evidence", "forward", "head", "labels", "names", "number"]
-__all__ += ["pick", "picks", "shape", "stratum", "target", "total"]
+__all__ = ["alike", "answers", "chance", "decisions", "evidence", "forward", "head", "labels", "names", "number"]
+__all__ += ["pick", "picks", "respelled", "shape", "stratum", "target", "total"]
 
 METRIC = "accuracy"
 HIGHER = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,17 @@ def _surprise(logits: NDArray[Any], row: Row) -> float:
     wide = logits.astype(np.float64)
     top = wide.max(axis=1, initial=-np.inf)
     return float((top + np.log(np.exp(wide - top[:, None]).sum(axis=1)) - wide[np.arange(len(wide)), list(row.gold)]).sum()) if len(wide) else 0.0
+
+
+def chance(
+    rows: Sequence[Sequence[Row]], examples: Sequence[Mapping[str, Any]], targets: Sequence[Any], names: Sequence[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """Always answering how common each piece is: one more than it was chosen elsewhere, so that none is counted by itself, of all those."""
+    counts = Counter(piece for windows in rows for piece in windows[0].gold)
+    whole = counts.total() - 1 + len(counts)
+    return "guessing by how common each piece is", np.array(
+        [(sum(math.log(whole / counts[piece]) for piece in windows[0].gold), len(windows[0].at)) for windows in rows], np.float64
+    )
 
 
 def total(evidence: NDArray[np.float64]) -> float:

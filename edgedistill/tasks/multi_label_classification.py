@@ -41,6 +41,11 @@ def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:
     return sorted({str(part).strip() for part in parts} - {""})
 
 
+def respelled(target: Sequence[str], spellings: Mapping[str, str]) -> list[str]:
+    """The labels that these mean, each once."""
+    return sorted({spellings.get(name, name) for name in target})
+
+
 def stratum(target: Sequence[str]) -> None:
     """Sets of classes are too many to keep each in proportion."""
     return None
@@ -72,11 +77,22 @@ def evidence(
     outputs: Outputs, rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[Sequence[int]], names: Sequence[str]
 ) -> NDArray[np.float64]:
     """For each example its hits, its answers and its labels by class, [n, 3c]."""
-    found = (stacked(outputs) > 0).astype(np.float64)  # [n, c]
+    return _counted((stacked(outputs) > 0).astype(np.float64), targets)
+
+
+def _counted(found: NDArray[np.float64], targets: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Hits, answers and labels by class, [n, 3c], of answers that are 0 or 1, [n, c]."""
     right = np.zeros_like(found)
     for index, target in enumerate(targets):
         right[index, list(target)] = 1.0
     return np.concatenate([found * right, found, right], axis=1)
+
+
+def chance(
+    rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[Sequence[int]], names: Sequence[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """Always answering every class: a class that is never answered has an F1 of 0, and one that always is more."""
+    return "always answering every class", _counted(np.ones((len(targets), len(names))), targets)
 
 
 def total(evidence: NDArray[np.float64]) -> float:

@@ -231,6 +231,14 @@ def evidence(
     return np.array(found, np.float64)
 
 
+def chance(
+    rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[Any], names: Sequence[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """Never answering: right where a question has no answer."""
+    right = [float(any(not plain_words(gold) for gold in [answer["text"] for answer in target] or [""])) for target in targets]
+    return "never answering", np.array([right, right], np.float64).T
+
+
 def total(evidence: NDArray[np.float64]) -> float:
     """Mean F1."""
     return float(evidence[:, 0].mean())

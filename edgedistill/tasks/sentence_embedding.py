@@ -90,6 +90,13 @@ def _cosine(first: NDArray[Any], second: NDArray[Any]) -> float:
     return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-9))
 
 
+def chance(
+    rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[float], names: Sequence[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """The same vector for every text: no ranks, a correlation of 0."""
+    return "the same vector for every text", np.stack([np.zeros(len(targets)), np.asarray(targets, np.float64)], axis=1)
+
+
 def total(evidence: NDArray[np.float64]) -> float:
     """Spearman's rank correlation of the two columns."""
     return spearman(evidence)

@@ -38,6 +38,11 @@ def target(value: str, example: Mapping[str, Any], data: Data) -> str:
     return value
 
 
+def respelled(target: str, spellings: Mapping[str, str]) -> str:
+    """The label that this one means."""
+    return spellings.get(target, target)
+
+
 def stratum(target: str) -> str:
     """A split keeps the classes in proportion."""
     return target
@@ -68,6 +73,14 @@ def evidence(
 ) -> NDArray[np.float64]:
     """1 where the largest logit is the label, [n, 1]."""
     return np.asarray(stacked(outputs).argmax(axis=1) == np.asarray(targets), np.float64)[:, None]
+
+
+def chance(
+    rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[int], names: Sequence[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """Always answering the commonest class."""
+    common = int(np.bincount(np.asarray(targets), minlength=len(names)).argmax())
+    return f"always answering '{names[common]}'", np.asarray(np.asarray(targets) == common, np.float64)[:, None]
 
 
 def total(evidence: NDArray[np.float64]) -> float:

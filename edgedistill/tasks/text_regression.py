@@ -80,6 +80,13 @@ def evidence(
     return np.stack([stacked(outputs)[:, 0], np.asarray(targets, np.float64)], axis=1)
 
 
+def chance(
+    rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[float], names: Sequence[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """Always answering the same number: no ranks, a correlation of 0."""
+    return "always answering the same number", np.stack([np.zeros(len(targets)), np.asarray(targets, np.float64)], axis=1)
+
+
 def total(evidence: NDArray[np.float64]) -> float:
     """Spearman's rank correlation of the two columns."""
     return spearman(evidence)

@@ -79,6 +79,11 @@ def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:
     return [str(tag) for tag in found]
 
 
+def respelled(target: Sequence[str], spellings: Mapping[str, str]) -> list[str]:
+    """The tags that these mean."""
+    return [spellings.get(tag, tag) for tag in target]
+
+
 def identity(example: Mapping[str, Any]) -> str:
     """What counts as the same sentence."""
     return " ".join(example["words"]).casefold()
@@ -163,15 +168,26 @@ def evidence(
     outputs: Outputs, rows: Sequence[Sequence[Row]], examples: Sequence[Mapping[str, Any]], targets: Sequence[Sequence[int]], names: Sequence[str]
 ) -> NDArray[np.float64]:
     """For each sentence its hits, its answers and its labels, [n, 3]: entities where the tags are BIO, else words."""
-    found = []
-    for arrays, windows, target in zip(outputs, rows, targets, strict=True):
-        ours, gold = _tags(arrays, windows, len(target), names), [names[tag] for tag in target]
-        if is_bio(names):
-            mine, theirs = entities(ours), entities(gold)
-            found.append((len(mine & theirs), len(mine), len(theirs)))
-        else:
-            found.append((sum(a == b for a, b in zip(ours, gold, strict=True)), len(gold), len(gold)))
-    return np.array(found, np.float64)
+    ours = [_tags(arrays, windows, len(target), names) for arrays, windows, target in zip(outputs, rows, targets, strict=True)]
+    return _counted(ours, [[names[tag] for tag in target] for target in targets], names)
+
+
+def _counted(ours: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[np.float64]:
+    if is_bio(names):
+        pairs = [(entities(mine), entities(theirs)) for mine, theirs in zip(ours, gold, strict=True)]
+        return np.array([(len(mine & theirs), len(mine), len(theirs)) for mine, theirs in pairs], np.float64)
+    hits = [sum(a == b for a, b in zip(mine, theirs, strict=True)) for mine, theirs in zip(ours, gold, strict=True)]
+    return np.array([(right, len(theirs), len(theirs)) for right, theirs in zip(hits, gold, strict=True)], np.float64)
+
+
+def chance(
+    rows: Sequence[Any], examples: Sequence[Mapping[str, Any]], targets: Sequence[Sequence[int]], names: Sequence[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """Always answering the tag that scores most; of entities a mark of one type, which is right where one word is one."""
+    gold = [[names[tag] for tag in target] for target in targets]
+    found = {tag: _counted([[tag] * len(one) for one in gold], gold, names) for tag in names}
+    best = max(names, key=lambda tag: total(found[tag]))
+    return f"always answering '{best}'", found[best]
 
 
 def _tags(arrays: Sequence[NDArray[Any]], rows: Sequence[Row], count: int, names: Sequence[str]) -> list[str]:

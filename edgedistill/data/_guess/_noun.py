@@ -14,8 +14,9 @@ class Guess:
     """One task that a file suits, with the column of each role.
 
     `columns` are names for a file without a header. `classes` counts distinct labels, `majority` is the share of the commonest, `span` the
-    lowest and highest of real-valued ones; `twins` names labels that differ only in capitals. `tokens` holds 95 % of the texts where `fits`;
-    `lengths` are evenly spaced quantiles of their tokens, guessed from bytes.
+    lowest and highest of real-valued ones. `twins` names labels that may be one class, which the recipe's line `merge` makes them, `missing`
+    those that may be none. `tokens` holds 95 % of the texts where `fits`; `lengths` are evenly spaced quantiles of their tokens, guessed from
+    bytes.
     `remarks` say by role why it is this column, `doubts` which others it could be, with what they hold. `also` are the other tasks that the
     file suits. `strength` ranks guesses.
     """
@@ -33,6 +34,8 @@ class Guess:
     majority: float = 0.0
     span: tuple[float, float] = (0.0, 0.0)
     twins: str = ""
+    merge: str = ""
+    missing: str = ""
     tokens: int = 0
     fits: bool = True
     lengths: tuple[int, ...] = ()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from edgedistill.data._guess._names import LABELS, hint
 from edgedistill.data._guess._noun import Guess
 from edgedistill.data._guess._table import Column, Table, listed
 from edgedistill.data._guess._texts import LONGEST, length, other_texts, pair, texts
-from edgedistill.data._twins import twins
+from edgedistill.data._twins import missing, remedy, twins
 
 TASKS = ("text-classification", "multi-label-classification")
 LONG_LABEL = 64  # characters, on average: beyond it is prose
@@ -57,14 +57,18 @@ def with_classes(base: Guess, found: list[Column]) -> Guess:
     """The guess with the first of these columns as its label."""
     label = found[0]
     return replace(
-        base,
+        spelled(base, label.values),
         label=label.name,
         classes=len(label.values),
-        twins=twins(label.values),
         majority=label.values.most_common(1)[0][1] / label.filled,
         remarks={**base.remarks, "label": f"{len(label.values):,} distinct values"},
         doubts={**base.doubts, "label": tuple(f"{column.name} ({len(column.values):,} values)" for column in found[1:])},
     )
+
+
+def spelled(base: Guess, counts: Mapping[str, int]) -> Guess:
+    """The guess with what is to be said of labels that may be one class, or none."""
+    return replace(base, twins=twins(counts), merge=remedy(counts), missing=missing(counts))
 
 
 def _single(base: Guess, rest: list[Column]) -> list[Guess]:
@@ -81,11 +85,10 @@ def _several(base: Guess, rest: list[Column]) -> list[Guess]:
     parts = Counter(part for value in column.values for part in _parts(value, separator))
     how = f"names with {separator!r} between them" if separator else "lists of names"
     several = replace(
-        base,
+        spelled(base, parts),
         task=TASKS[1],
         label=column.name,
         classes=len(parts),
-        twins=twins(parts),
         separator=separator or None,
         remarks={**base.remarks, "label": f"{how}, {len(parts):,} distinct ones"},
         strength=telling + 0.5,  # before the same column as if each set were a class

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from edgedistill.data._guess._names import TAGS, WORDS, hint
 from edgedistill.data._guess._noun import Guess
 from edgedistill.data._guess._table import CLASSES, Column, Table
 from edgedistill.data._guess._texts import LONGEST, length, texts
+from edgedistill.data._guess.classes import spelled
 
 TASK = "token-classification"
 MOST = 4  # columns that are told
@@ -33,7 +35,8 @@ def _lists(table: Table, nested: dict[str, list[Any]]) -> list[Guess]:
         return []
     remark = f"a list of tags, {len(_distinct(nested[tags[0]])):,} distinct ones in the first rows"
     others = tuple(f"{name} ({len(_distinct(nested[name])):,} tags)" for name in tags[1:MOST])
-    return [_guess(table, table.columns[words[0]], tags[0], "a list of words", remark, others, SURE)]
+    counts = Counter(str(tag) for part in nested[tags[0]] for tag in set(part))
+    return [spelled(_guess(table, table.columns[words[0]], tags[0], "a list of words", remark, others, SURE), counts)]
 
 
 def _spans(table: Table, nested: dict[str, list[Any]]) -> list[Guess]:
