@@ -111,6 +111,7 @@ LATER = {
     "quantization_aware": False,
     "counted": "",
     "attention": "fused",
+    "fidelity": None,
 }  # fields that came after there were stores: unset, they ask for what was always done, by the same key
 
 
