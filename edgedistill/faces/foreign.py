@@ -57,7 +57,7 @@ def quantize(
 
 def _tell_table(document: Mapping[str, Any]) -> None:
     """The story's end: every candidate, how each output was measured and why, what was left out, and what all of it was judged on."""
-    print(f"{'scheme':32}{'size':>9}{'agrees':>9}{'SQNR dB':>9}{'÷ fp32':>8}  reason", file=sys.stderr)
+    print(f"{'scheme':32}{'size':>9}{'agrees':>11}{'SQNR dB':>9}{'÷ fp32':>8}  reason", file=sys.stderr)
     for one in document["candidates"]:
         print(_row(one), file=sys.stderr)
     for measure in document["measures"][:MOST]:
@@ -76,7 +76,7 @@ def _row(one: Mapping[str, Any]) -> str:
     size = "–" if one["bytes"] is None else megabytes(one["bytes"])
     agrees = "–" if one["agreement"] is None else _agrees(one)
     ratio = "–" if one["latency_ratio"] is None else f"{one['latency_ratio']:.2f}"
-    return f"{one['scheme']:32}{size:>9}{agrees:>9}{sqnr:>9}{ratio:>8}  {one['reason']}"
+    return f"{one['scheme']:32}{size:>9}{agrees:>11}{sqnr:>9}{ratio:>8}  {one['reason']}"
 
 
 def _agrees(one: Mapping[str, Any]) -> str:

@@ -13,6 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAN, INFINITE, MASKED = 1, 2, 3  # marks; 0 is a number
+ALLOW = 'a profile of your own may allow a share of them: [parity.fidelity] not_finite = { value = 0.01, source = "…" }'
+
+
+class NotFiniteError(ValueError):
+    """A model ran, and its answer is no number."""
 
 
 def marks(array: NDArray[Any]) -> NDArray[np.int8]:

@@ -17,7 +17,6 @@ from edgedistill.foreign.kinds import Clues, Kind, clues, kind_of, named, varyin
 from edgedistill.foreign.samples import Samples
 
 KEPT_BYTES = 256 * 2**20  # of answers; more are computed again
-ALLOW = 'a profile of your own may allow a share of them: [parity.fidelity] not_finite = { value = 0.01, source = "…" }'
 
 
 class Original:
@@ -75,7 +74,7 @@ class Original:
         what = f"the model itself, in fp32, answers NaN or infinity: {finite.said(*finite.bad(array))} of {array.size} values"
         what += f" for judging input {self._where(bad[0])}, and such values for {len(bad)} of {len(seen.odd)} inputs"
         what += f", {sum(seen.odd) / seen.size:.2%} of all, above {allowed:.2%}" if allowed else ""
-        return [Fault(f"output '{name}'", what, f"give real inputs with --calibration FILE, or other ones; {ALLOW}")]
+        return [Fault(f"output '{name}'", what, f"give real inputs with --calibration FILE, or other ones; {finite.ALLOW}")]
 
     def _where(self, at: int) -> str:
         place_in_file = len(self.samples.calibration) + at
