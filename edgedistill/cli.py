@@ -226,13 +226,19 @@ def quantize(
     shape: Annotated[
         list[str] | None, typer.Option(help="Sizes of an input whose graph leaves some open: name=1,3,224,224; again for more.", show_default=False)
     ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An output whose largest value is the decision, again for more, or `none`; without it guessed from the graph.", show_default=False
+        ),
+    ] = None,
     store: StoreDir = STORE,
     as_json: Json = False,
 ) -> None:
     """Quantise an ONNX model that was not built here, and bundle it. Needs no torch."""
     from edgedistill.faces import foreign as face
 
-    face.quantize(model, target, out, calibration, scheme, rows, shape or [], store, as_json=as_json)
+    face.quantize(model, target, out, calibration, scheme, rows, shape or [], classes or [], store, as_json=as_json)
 
 
 @app.command()

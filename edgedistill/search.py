@@ -42,7 +42,8 @@ Feeds = Mapping[str, NDArray[Any]]
 class Judged:
     """What a judge says of a file: `problem` is why it cannot be shipped, empty where it can.
 
-    `divergence` is Σ (y − ŷ)² as a share of what fp32's answers y vary by: 0 for fp32's own.
+    `divergence` is Σ (y − ŷ)² as a share of what fp32's answers y vary by: 0 for fp32's own. `settled` says whether more rows cannot help;
+    None leaves that to the agreement.
     """
 
     score: float
@@ -50,6 +51,7 @@ class Judged:
     divergence: float
     rows: int
     problem: str
+    settled: bool | None = None
 
 
 class Judge(Protocol):
@@ -258,11 +260,16 @@ def _judged(made: Candidate, file: Path, judge: Judge, limits: Limits) -> Candid
     early = judge(file, FIRST)
     settled = _settled(early, limits.agreement)
     judged = early if settled else judge(file)
-    problem = (
-        f"it agrees with fp32 on {early.agreement:.2%} of the first {early.rows} rows, below {limits.agreement:.2%}" if settled else judged.problem
-    )
+    problem = _early(early, limits.agreement) if settled else judged.problem
     seen = replace(made, score=judged.score, agreement=judged.agreement, divergence=judged.divergence, rows=judged.rows)
     return replace(seen, status="out", reason=f"out: {problem}") if problem else replace(seen, status="lost")
+
+
+def _early(early: Judged, agreement: float) -> str:
+    """Why the first rows are enough."""
+    if early.settled and early.problem:
+        return f"{early.problem}, in the first {early.rows} rows"
+    return f"it agrees with fp32 on {early.agreement:.2%} of the first {early.rows} rows, below {agreement:.2%}"
 
 
 def _is_too_large(made: Candidate, limits: Limits) -> bool:
@@ -275,7 +282,7 @@ def holds(judge: Judge, file: Path, agreement: float) -> bool:
 
 
 def _settled(early: Judged, agreement: float) -> bool:
-    return at_most(early.agreement, early.rows) < agreement
+    return at_most(early.agreement, early.rows) < agreement if early.settled is None else early.settled
 
 
 def at_most(agreement: float, rows: int) -> float:

@@ -178,3 +178,16 @@ def endless(folder: Path) -> Path:
     """A model that never answers."""
     folder.mkdir()
     return _endless(b"", random.Random(0), folder)
+
+
+def graph(nodes: list[Any], inputs: dict[str, list[Any] | None], outputs: dict[str, list[Any] | None], **weights: Any) -> onnx.ModelProto:
+    """A model of floats in few words: inputs and outputs by name with their shapes, weights as numpy arrays."""
+    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in some.items()] for some in (inputs, outputs)]
+    made = helper.make_graph(nodes, "graph", *values, [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def scaled(by: Any, output: str = "y", shape: list[Any] | None = None) -> onnx.ModelProto:
+    """y = x · by, for x [1, 4] where no shape is given."""
+    sizes = shape or [1, 4]
+    return graph([helper.make_node("Mul", ["x", "by"], [output])], {"x": sizes}, {output: sizes}, by=np.asarray(by, np.float32))

@@ -95,7 +95,11 @@ def _worst(ours: Sequence[NDArray[Any]], wanted: Sequence[NDArray[Any]], scales:
 
 
 def _off(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Between two answers; what is no number must be so at the same places, in the same way."""
     if one.shape != other.shape:
         return float("inf")
-    worst = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    same = (one == other) | ((one != one) & (other != other))  # infinities of one sign, NaN
+    worst = float(np.where(same, 0, apart).max(initial=0))
     return worst if np.isfinite(worst) else float("inf")

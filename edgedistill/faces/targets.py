@@ -100,6 +100,8 @@ def page(target: Target) -> Iterator[str]:
     yield from _schemes(target, notes)
     yield from _facts("budget", dict(_named(target.budget)), notes)
     yield from _facts("parity", {name: fact for name, fact in _named(target.parity) if isinstance(fact, Fact)}, notes)
+    kept = dict(_named(target.parity.fidelity)) if target.parity.fidelity else {}
+    yield from _facts("fidelity of models that came as ONNX", {name: fact for name, fact in kept.items() if fact is not None}, notes)
     yield from _facts("largest difference between CPUs, by scheme", target.parity.kernels, notes)
     yield from _facts("check", {name: fact for name, fact in _named(target.check) if fact is not None} if target.check else {}, notes)
     yield from ("", "sources", *notes.lines())

@@ -3,19 +3,20 @@
 For each output over the judging inputs, y the original's answer and ŷ the candidate's:
 
     SQNR        10 · log10(Σ y² / Σ (y − ŷ)²), in dB; None where nothing differs
-    score       1 − √(Σ (y − ŷ)² / Σ y²), at least 0: 1 − 10^(−SQNR / 20); of several outputs the lowest
-    agreement   mean share of positions at which the largest value is at the same place; of integers, the share of equal ones
+    cosine      Σ y ŷ / √(Σ y² · Σ ŷ²)
+    agreement   `argmax`: mean share of positions at which the largest value is at the same place; `equal`: mean share of equal values;
+                `items`: mean share that two lists have in common, |A ∩ B| / |A ∪ B|
+    score       of `argmax` and `near` 1 − √(Σ (y − ŷ)² / Σ y²), at least 0: 1 − 10^(−SQNR / 20); else the agreement
     close       share of inputs whose √Σ(y − ŷ)² is below a tenth of the typical √Σy² (20 dB)
 
-The place of the largest value is along the last axis, in outputs of four and more dimensions along the second (channels). Agreement is
-`close` where an output has no such axis, and the lower of both where the original decides the same for every input: then its decision
-says nothing. Of several outputs the lowest counts. There are no labels, so the profile's `int8_drop` has nothing to hold.
+`kinds` says which measure an output has, `limits` what is asked of each. Of several outputs the lowest counts: an agreement, or where an output
+decides nothing its cosine. What is no number (`finite`) must be at the same places. There are no labels, so the profile's `int8_drop` has
+nothing to hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,163 +24,132 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import runtime, search
-from edgedistill.errors import ConfigError
+from edgedistill.foreign.figures import TOLERANCE, Fidelity, figures, put_together
+from edgedistill.foreign.kinds import clues, varying
+from edgedistill.foreign.limits import Limits
+from edgedistill.foreign.original import Original, as_items, is_open
 from edgedistill.foreign.samples import Samples
 
-TOLERANCE = 0.1  # of the typical size of an answer
-KEPT_BYTES = 256 * 2**20  # of the original's answers; more are computed again
-DRAWS = 1000  # of the bootstrap
-FIGURES = ("noise", "signal", "dot", "power", "max_abs", "alike", "place", "answer", "finite")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fidelity:
-    """One output of one candidate against the original's."""
-
-    output: str
-    score: float
-    interval: tuple[float, float]
-    sqnr_db: float | None
-    max_abs: float
-    cosine: float
-    agreement: float
-    argmax: bool
-    close: float
-    varies: bool
-    broken: int
-    inputs: int
+__all__ = ["TOLERANCE", "Fidelity", "Judge", "decibels", "likeness", "summary"]
 
 
 class Judge:
-    """Holds files against the original on the judging rows; `records` keeps what it found of each file, by stem."""
+    """Holds files against the original on the judging rows; `records` keeps what it found of each file, by stem.
 
-    def __init__(self, original: Path, samples: Samples, limit: float, threads: int) -> None:
-        self.samples, self.limit, self.threads = samples, limit, threads
-        self.session = runtime.open_session(original, threads=threads)
-        self.names = [one.name for one in self.session.get_outputs()]
-        self.kept: dict[int, list[NDArray[Any]]] = {}
-        self.room = KEPT_BYTES
+    Raises ConfigError as `Original.kinds` does.
+    """
+
+    def __init__(self, original: Original, model: Any, limits: Limits, classes: Sequence[str] = (), threads: int = 1) -> None:
+        self.original, self.limits, self.threads = original, limits, threads
+        self.names = original.names
+        self.kinds = original.kinds(model, classes, limits.not_finite)
+        self.clues = clues(model)
         self.records: dict[str, list[Fidelity]] = {}
+
+    @property
+    def samples(self) -> Samples:
+        """The rows that it judges on."""
+        return self.original.samples
 
     def __call__(self, file: Path, first: int | None = None) -> search.Judged:
         """Score, agreement, and why the file cannot be shipped."""
         found = self.compare(file, first)
         self.records[file.stem] = found
-        worst = min(found, key=agreement)
-        least, score = agreement(worst), min(one.score for one in found)
-        problem = self._problem(found, least, worst)
-        return search.Judged(score=score, agreement=least, divergence=(1 - score) ** 2, rows=worst.inputs, problem=problem)
+        problems = [text for one in found if (text := problem(one, self.limits))]
+        compared = [(one.score, likeness(one)) for one in found if one.score is not None]
+        if not compared:
+            what = "; ".join(summary(one, self.limits) for one in found)
+            return search.Judged(score=0.0, agreement=0.0, divergence=1.0, rows=found[0].inputs, problem=what)
+        score = min(score for score, _ in compared)
+        return search.Judged(
+            score=score,
+            agreement=min(like for _, like in compared),
+            divergence=(1 - score) ** 2,
+            rows=found[0].inputs,
+            problem=problems[0] if problems else "",
+            settled=any(_is_hopeless(one, self.limits) for one in found),
+        )
 
     def divergence(self, file: Path) -> float:
         """Σ (y − ŷ)² / Σ y² of the worst output on the first rows."""
-        return max((1 - one.score) ** 2 for one in self.compare(file, search.FIRST))
+        return max((1 - one.score) ** 2 for one in self.compare(file, search.FIRST) if one.score is not None)
 
     def compare(self, file: Path, first: int | None = None) -> list[Fidelity]:
         """Every output of a file against the original's."""
         session = runtime.open_session(file, threads=self.threads)
         rows: list[list[tuple[float, ...]]] = [[] for _ in self.names]
         for fp32, ours in self.pairs(session, first):
-            for output, found in zip(rows, map(_figures, fp32, ours), strict=True):
-                output.append(found)
-        places = [_has_places(array) for array in self.answer(0)]
-        return [_fidelity(name, np.array(output), found) for name, output, found in zip(self.names, rows, places, strict=True)]
+            if any(self._otherwise(*pair) for pair in zip(self.names, fp32, ours, strict=True)):
+                return self.compare(file, first)  # an output's length depends on the data, which is news: its figures are others
+            for output, name, one, other in zip(rows, self.names, fp32, ours, strict=True):
+                output.append(figures(one, other, self.kinds[name]))
+        return [put_together(name, np.array(output), self.kinds[name]) for name, output in zip(self.names, rows, strict=True)]
 
     def pairs(self, session: Any, first: int | None) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
         """What the original says of each judging row, and what another session says."""
-        for at, row in enumerate(self.samples.judging[:first]):
-            ours = session.run(self.names, dict(self.samples.feed(row)))
-            yield self.answer(at), ours
+        for row, fp32 in zip(self.samples.judging[:first], self.original.answers(first), strict=True):
+            yield fp32, session.run(self.names, dict(self.samples.feed(row)))
 
-    def answer(self, at: int) -> list[NDArray[Any]]:
-        """What the original says of a judging row. Raises ConfigError when that is no number."""
-        if at in self.kept:
-            return self.kept[at]
-        found: list[NDArray[Any]] = self.session.run(self.names, dict(self.samples.feed(self.samples.judging[at])))
-        if not all(np.isfinite(array.astype(np.float64)).all() for array in found):
-            what = f"the model itself, in fp32, answers NaN or infinity to judging input {at}"
-            raise ConfigError(what, hint="give real inputs with --calibration FILE")
-        size = sum(array.nbytes for array in found)
-        if size <= self.room:
-            self.kept[at], self.room = found, self.room - size
-        return found
-
-    def _problem(self, found: Sequence[Fidelity], least: float, worst: Fidelity) -> str:
-        broken = [one for one in found if one.broken]
-        if broken:
-            return f"output '{broken[0].output}' is NaN, infinite or of another shape for {broken[0].broken} of {broken[0].inputs} inputs"
-        if least < self.limit:
-            how = "has its largest value where fp32 has it" if worst.argmax else f"is within {TOLERANCE:.0%} of fp32's"
-            return f"output '{worst.output}' {how} for {least:.2%} of the inputs, below {self.limit:.2%} (SQNR {decibels(worst.sqnr_db)})"
-        return ""
+    def _otherwise(self, name: str, fp32: NDArray[Any], ours: NDArray[Any]) -> bool:
+        """Whether a pair shows that an output's length depends on the data, which no judging row had shown; then it is measured so from now on."""
+        if fp32.shape == ours.shape or fp32.ndim != ours.ndim or self.kinds[name].measure in ("items", "not compared"):
+            return False
+        if not is_open(self.clues, name, list(varying({fp32.shape, ours.shape}))):
+            return False
+        self.kinds[name] = as_items({fp32.shape, ours.shape})
+        return True
 
 
-def agreement(one: Fidelity) -> float:
-    """The agreement of an output that counts."""
-    return one.agreement if not one.broken else 0.0
+def likeness(one: Fidelity) -> float:
+    """What counts of an output that is compared, 1 for the original's own: its agreement, or its cosine where it decides nothing."""
+    if one.broken:
+        return 0.0
+    return one.agreement if one.agreement is not None else max(one.cosine or 0.0, 0.0)
+
+
+def problem(one: Fidelity, limits: Limits) -> str:
+    """Why an output's figures stand in the way, empty where they do not."""
+    if one.broken:
+        return f"output '{one.output}' is NaN, infinite or of another shape for {one.broken} of {one.inputs} inputs"
+    least = limits.items if one.measure == "items" else limits.agreement
+    low = one.agreement is not None and one.agreement < least
+    if one.measure == "argmax" and low:
+        how = f"for {one.agreement:.2%} of the inputs, below {limits.agreement:.2%} (SQNR {decibels(one.sqnr_db)})"
+        return f"output '{one.output}' has its largest value where fp32 has it {how}"
+    if one.measure == "equal" and low:
+        return f"output '{one.output}' is equal to fp32's for {one.agreement:.2%} of its values, below {limits.agreement:.2%}"
+    if one.measure == "items" and low:
+        lengths = f"(as long for {one.same_shape:.2%} of the inputs)"
+        return f"output '{one.output}' has {one.agreement:.2%} of its items in common with fp32's, below {limits.items:.2%} {lengths}"
+    if one.measure == "near" and ((one.cosine or 0.0) < limits.cosine or (one.sqnr_db is not None and one.sqnr_db < limits.sqnr_db)):
+        asked = f"asked are {limits.cosine:g} and {limits.sqnr_db:g} dB"
+        return f"output '{one.output}' has a cosine of {one.cosine:.4f} with fp32's and an SQNR of {decibels(one.sqnr_db)}; {asked}"
+    return ""
+
+
+def _is_hopeless(one: Fidelity, limits: Limits) -> bool:
+    """Whether more rows cannot help an output: a one-sided bound of its agreement, or the interval of its SQNR, is below the limit."""
+    if one.broken:
+        return True
+    if one.measure == "near":
+        return one.interval[1] < 1 - 10 ** (-limits.sqnr_db / 20)
+    asked = limits.items if one.measure == "items" else limits.agreement
+    return one.agreement is not None and search.at_most(one.agreement, one.inputs) < asked
+
+
+def summary(one: Fidelity, limits: Limits) -> str:
+    """An output's measure, why it is that one, and what came out."""
+    if one.measure == "not compared":
+        return f"output '{one.output}': not compared: {one.why}"
+    told = {
+        "argmax": f"place of the largest value: the same for {one.agreement or 0:.2%}, {limits.agreement:.2%} asked",
+        "equal": f"equal values: {one.agreement or 0:.2%}, {limits.agreement:.2%} asked",
+        "items": f"items in common: {one.agreement or 0:.2%}, {limits.items:.2%} asked; as long for {one.same_shape:.2%} of the inputs",
+        "near": f"cosine {one.cosine or 0:.4f}, {limits.cosine:g} asked; SQNR {decibels(one.sqnr_db)}, {limits.sqnr_db:g} dB asked",
+    }
+    return f"output '{one.output}': {told[one.measure]} ({one.why})"
 
 
 def decibels(value: float | None) -> str:
     """An SQNR in words."""
     return "exact" if value is None else f"{value:.1f} dB"
-
-
-def _axis(array: NDArray[Any]) -> int:
-    return 1 if array.ndim >= 4 else -1
-
-
-def _has_places(fp32: NDArray[Any]) -> bool:
-    """Whether an output has an axis along which a largest value decides; integers and truth values are decisions already."""
-    return fp32.dtype.kind != "f" or (fp32.ndim >= 1 and fp32.shape[_axis(fp32)] >= 2)
-
-
-def _figures(fp32: NDArray[Any], ours: NDArray[Any]) -> tuple[float, ...]:
-    """`FIGURES` of one output for one input; `place` and `answer` are digests of what the original decides and says."""
-    if fp32.shape != ours.shape or not np.isfinite(wide := ours.astype(np.float64)).all():
-        return (0.0, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0, 0.0)
-    y = fp32.astype(np.float64)
-    places = [y * 0, y * 0]
-    if _has_places(fp32) and y.size:
-        places = [array.argmax(_axis(fp32)) if fp32.dtype.kind == "f" else array for array in (y, wide)]
-    difference = y - wide
-    return (
-        float((difference**2).sum()),
-        float((y**2).sum()),
-        float((y * wide).sum()),
-        float((wide**2).sum()),
-        float(np.abs(difference).max(initial=0)),
-        float((places[0] == places[1]).mean()) if y.size else 1.0,
-        *(float(hash(array.tobytes()) % 2**48) for array in (places[0], fp32)),
-        1.0,
-    )
-
-
-def _fidelity(name: str, rows: NDArray[np.float64], places: bool) -> Fidelity:
-    """An output's figures [inputs, FIGURES] put together."""
-    column: Mapping[str, NDArray[np.float64]] = dict(zip(FIGURES, rows.T, strict=True))
-    whole = column["finite"] > 0
-    noise, signal = (column[key][whole] for key in ("noise", "signal"))
-    typical = np.sqrt(signal.mean()) if whole.any() else 0.0
-    close = float((np.sqrt(noise) <= TOLERANCE * typical).sum() / len(rows))
-    decided = len(set(column["place"][whole])) > 1
-    alike = float(column["alike"].mean())
-    powers = np.sqrt(column["signal"].sum() * column["power"].sum())
-    random = np.random.default_rng(0).integers(0, max(len(noise), 1), (DRAWS, len(noise)))
-    low, high = np.quantile(_score(noise[random].sum(1), signal[random].sum(1)), [0.025, 0.975])
-    return Fidelity(
-        output=name,
-        score=float(_score(noise.sum(), signal.sum())) if whole.all() else 0.0,
-        interval=(float(low), float(high)),
-        sqnr_db=float(10 * np.log10(max(signal.sum(), 1e-300) / noise.sum())) if noise.sum() else None,
-        max_abs=float(column["max_abs"][whole].max(initial=0)),
-        cosine=float(column["dot"].sum() / powers) if powers else 1.0,
-        agreement=alike if places and decided else min(alike, close) if places else close,
-        argmax=places and decided,
-        close=close,
-        varies=len(set(column["answer"][whole])) > 1,
-        broken=int((~whole).sum()),
-        inputs=len(rows),
-    )
-
-
-def _score(noise: Any, signal: Any) -> Any:
-    return 1 - np.sqrt(np.clip(np.divide(noise, signal, out=np.array(np.asarray(noise) > 0, float), where=np.asarray(signal) > 0), 0, 1))

@@ -1,8 +1,8 @@
 """What a foreign graph takes: names, types, sizes, and inputs that make sense to it, drawn where there are no real ones.
 
 A graph says types and shapes, not meaning. Meaning is inferred: an integer that indexes a table (`Gather`, an embedding, a one-hot) is an id
-below the table's size, names with `mask` are 0 or 1, four dimensions with one, three or four channels are an image in [0, 1], other
-floats are standard normal. Every guess carries its `why`, which the bundle repeats.
+below the table's size, names with `mask` are 0 or 1, one number named a sample rate is 16000, four dimensions with one, three or four channels are
+an image in [0, 1], other floats are standard normal. Every guess carries its `why`, which the bundle repeats.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ SIDE = 224  # of an image whose graph leaves it open
 SEQUENCES = (64, 16, 1)  # lengths that are tried where the graph leaves one open
 UNKNOWN = (128, 2)  # integers below these are tried where nothing says what they mean
 MOST_ELEMENTS = 2**27  # of one input: half a gigabyte of fp32
+RATES, RATE = ("sr", "rate", "fs", "sample_rate", "sampling_rate", "samplerate", "samplingrate"), 16000  # names of a sample rate; what speech has
 STEPS = 8  # graph operators that an input is followed through
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -46,11 +47,13 @@ def inputs_of(session: Any, model: Any, shapes: Mapping[str, Sequence[int]], seq
     entries = session.get_inputs()
     faults = [Fault(f"--shape {name}", "the model has no such input", nearest(name, [one.name for one in entries])) for name in shapes]
     faults = [fault for fault, name in zip(faults, shapes, strict=True) if name not in {one.name for one in entries}]
-    tables = _Tables(model)
+    tables, shapeless = _Tables(model), without_shape(model)
     found = []
     for entry in entries:
+        asked = shapes.get(entry.name)
         try:
-            found.append(_input(entry, tables, shapes.get(entry.name), sequence, unknown))
+            shape = (None,) * len(asked or ()) if entry.name in shapeless or not entry.shape else entry.shape
+            found.append(_input(entry, shape, tables, asked, sequence, unknown))
         except ValueError as error:
             faults.append(Fault(f"input '{entry.name}'", str(error)))
     if not entries:
@@ -60,11 +63,17 @@ def inputs_of(session: Any, model: Any, shapes: Mapping[str, Sequence[int]], seq
     return found
 
 
-def _input(entry: Any, tables: _Tables, asked: Sequence[int] | None, sequence: int, unknown: int) -> Input:
+def without_shape(model: Any) -> list[str]:
+    """The inputs of which a graph does not say how many axes they have. ONNX Runtime shows them as scalars, and takes any shape for both."""
+    weights = {one.name for one in model.graph.initializer}
+    return [one.name for one in model.graph.input if one.name not in weights and not one.type.tensor_type.HasField("shape")]
+
+
+def _input(entry: Any, said: Sequence[Any], tables: _Tables, asked: Sequence[int] | None, sequence: int, unknown: int) -> Input:
     if entry.type not in DTYPES:
         raise ValueError(f"is a {entry.type}; only tensors of numbers and truth values can be fed")
     dtype = DTYPES[entry.type]
-    shape = tuple(size if not isinstance(size, int) or size >= 0 else None for size in entry.shape)
+    shape = tuple(size if not isinstance(size, int) or size >= 0 else None for size in said)
     if 0 in shape:
         raise ValueError(f"has the shape {list(shape)}: nothing is in it")
     sizes = _sizes(shape, asked, sequence)
@@ -76,14 +85,14 @@ def _input(entry: Any, tables: _Tables, asked: Sequence[int] | None, sequence: i
 
 def _sizes(shape: Sequence[int | str | None], asked: Sequence[int] | None, sequence: int) -> tuple[int, ...]:
     if asked is None:
-        return tuple(size if isinstance(size, int) else _default(at, len(shape), sequence) for at, size in enumerate(shape))
+        return tuple(size if isinstance(size, int) else default(at, len(shape), sequence) for at, size in enumerate(shape))
     fits = len(asked) == len(shape) and all(not isinstance(size, int) or size == wanted for size, wanted in zip(shape, asked, strict=True))
     if not fits or min(asked, default=1) < 1:
         raise ValueError(f"--shape says {list(asked)}, the graph {list(shape)}")
     return tuple(asked)
 
 
-def _default(at: int, rank: int, sequence: int) -> int:
+def default(at: int, rank: int, sequence: int) -> int:
     """The size of an open dimension: one example, three channels, an image's side, else the sequence."""
     return 1 if at == 0 else (3 if at == 1 else SIDE) if rank == 4 else sequence
 
@@ -93,6 +102,8 @@ def _meaning(name: str, dtype: str, sizes: Sequence[int], table: tuple[int, str]
     lower, kind = name.lower(), np.dtype(dtype).kind
     if kind == "b":
         return "bool", 2, "truth values"
+    if lower in RATES and np.prod(sizes) == 1:
+        return "constant", RATE, f"named a sample rate: {RATE}"
     if "mask" in lower:
         return "mask", 2, "named a mask: ones, then zeros"
     image = len(sizes) == 4 and (sizes[1] in CHANNELS or sizes[3] in CHANNELS)
@@ -215,4 +226,5 @@ DRAWN: Mapping[str, Callable[[Input, np.random.Generator, float], NDArray[Any]]]
     "image": _image,
     "normal": lambda one, random, share: random.standard_normal(one.sizes),
     "bool": lambda one, random, share: random.random(one.sizes) < 0.5,
+    "constant": lambda one, random, share: np.full(one.sizes, one.high),
 }

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import product
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -19,9 +18,10 @@ import numpy as np
 from edgedistill import runtime
 from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, EdgedistillError, Fault
-from edgedistill.foreign import precision, samples, steady
+from edgedistill.foreign import finite, precision, samples, steady
 from edgedistill.foreign.child import first_line
-from edgedistill.foreign.inputs import SEQUENCES, UNKNOWN, Feeds, Input, draw, inputs_of
+from edgedistill.foreign.inputs import Feeds, Input, draw
+from edgedistill.foreign.sizes import Attempts
 from edgedistill.foreign.walk import nodes, tensors
 
 LARGEST = 2**31 - 1  # bytes of one protobuf message
@@ -137,13 +137,36 @@ def _check(file: Path, model: Any) -> None:
     import onnx
 
     try:
-        onnx.checker.check_model(str(file))
+        onnx.checker.check_model(_with_shapes(model) or str(file))
     except Exception as error:  # ValidationError, and whatever else the checker meets
         raise ConfigError(f"{file} is not a valid ONNX model: {first_line(error)}") from error
     unknown = _unknown_operators(model)
     if unknown:
         named = ", ".join(f"{name} ({count} ×)" for name, count in unknown.most_common(MOST_FAULTS))
         raise ConfigError(f"{file} uses operators that ONNX Runtime does not know: {named}", hint="export it with standard operators")
+
+
+def _with_shapes(model: Any) -> Any:
+    """A copy without inputs and outputs of unknown rank, which ONNX Runtime takes and the checker does not; None where there are none.
+
+    Weights that lie elsewhere are looked for by the path of a file, which a copy has not: they are then left to `external_files`.
+    """
+    import onnx
+
+    if all(one.type.tensor_type.HasField("shape") or not one.type.HasField("tensor_type") for one in (*model.graph.input, *model.graph.output)):
+        return None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for one in (*copy.graph.input, *copy.graph.output):
+        if one.type.HasField("tensor_type"):
+            one.type.tensor_type.shape.SetInParent()
+    for tensor in copy.graph.initializer:
+        if tensor.data_location == EXTERNAL:
+            dtype, name = tensor.data_type, tensor.name
+            tensor.Clear()
+            tensor.name, tensor.data_type = name, dtype
+            tensor.dims.append(0)
+    return copy
 
 
 def _unknown_operators(model: Any) -> Counter[str]:
@@ -175,19 +198,23 @@ def _session(file: Path, cast: str) -> Any:
 def _first_run(session: Any, model: Any, job: Mapping[str, Any]) -> tuple[list[Input], float, steady.Asked]:
     """The inputs at sizes and values that the model runs on, the seconds of a run, and what it was asked and said."""
     failure: Exception | None = None
-    for unknown, sequence in product(UNKNOWN, SEQUENCES):
-        inputs = inputs_of(session, model, job["shapes"], sequence, unknown)
+    attempts = Attempts(session, model, job["shapes"], real=bool(job["calibration"]))
+    for inputs in attempts:
         feeds = _feeds(inputs, job)
         try:
-            runs = [_timed(session, feeds) for _ in range(2)]
+            runs = [_timed(session, feeds, job["not_finite"]) for _ in range(2)]
         except Exception as error:  # onnxruntime's own classes share no public base
-            failure = failure or error
+            failure = error if isinstance(error, finite.NotFiniteError) else failure or error
+            attempts.answered |= isinstance(error, finite.NotFiniteError)
             continue
         return [_sized(one, feeds, job["calibration"]) for one in inputs], min(took for took, _ in runs), (feeds, runs[-1][1])
     if job["calibration"]:
         raise samples.not_taken(job["calibration"], 0, failure or ValueError())
-    what = f"{job['model']} loads, but does not run on inputs of its own description: {first_line(failure or ValueError())}"
-    raise ConfigError(what, hint="say the sizes of open dimensions with --shape NAME=1,3,224,224, or give real inputs with --calibration FILE")
+    if isinstance(failure, finite.NotFiniteError):
+        raise ConfigError(f"{job['model']} runs, but {failure}", hint=f"give real inputs with --calibration FILE; {finite.ALLOW}")
+    tried = f" (the first of {attempts.tried} sets of sizes and values that were tried)" if attempts.tried > 1 else ""
+    what = f"{job['model']} loads, but does not run on inputs of its own description: {first_line(failure or ValueError())}{tried}"
+    raise ConfigError(what, hint=attempts.hint())
 
 
 def _rows(inputs: Sequence[Input], job: Mapping[str, Any]) -> list[Feeds]:
@@ -205,10 +232,13 @@ def _sized(one: Input, feeds: Feeds, file: str) -> Input:
     return replace(one, sizes=tuple(feeds[one.name].shape), why=f"from {Path(file).name}" if file else one.why)
 
 
-def _timed(session: Any, feeds: Feeds) -> tuple[float, list[Any]]:
+def _timed(session: Any, feeds: Feeds, allowed: float) -> tuple[float, list[Any]]:
     started = time.perf_counter()
     outputs = session.run(None, dict(feeds))
     took = time.perf_counter() - started
-    if not all(np.isfinite(array.astype(np.float64)).all() for array in outputs):
-        raise ValueError("it answers NaN or infinity")
+    for entry, array in zip(session.get_outputs(), outputs, strict=True):
+        if sum(bad := finite.bad(array)) > allowed * array.size:
+            raise finite.NotFiniteError(
+                f"in fp32 it answers NaN or infinity to input 0: {finite.said(*bad)} of the {array.size} values of output '{entry.name}'"
+            )
     return took, outputs

@@ -100,7 +100,7 @@ def _history(target: Target, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[str, Any], lineage: str) -> dict[str, Any]:
     chosen = next(one for one in found["candidates"] if one["status"] == "chosen")
-    worst = min(found["fidelity"], key=lambda one: float(one["score"]))
+    worst = min((one for one in found["fidelity"] if one["score"] is not None), key=lambda one: float(one["score"]))
     runtime = target.runtime
     return {
         "schema": tensors.SCHEMA,
@@ -140,11 +140,28 @@ def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapp
 
 
 def _verdicts(target: Target, chosen: Mapping[str, Any], found: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    limit, size = found["agreement_limit"], float(target.budget.model_mb.number)
+    size = float(target.budget.model_mb.number)
     made = "made-up" if found["samples"]["source"] == "synthetic" else "judging"
-    agrees = f"It agrees with the original on {chosen['agreement']:.2%} of {chosen['rows']} {made} inputs; {limit:.2%} are asked for."
     fits = f"It has {megabytes(found['bytes'], 4)}; {target.name} allows {megabytes(size * MEGA, 4)}."
     return [
-        {"rule": "agreement", "limit": limit, "value": chosen["agreement"], "ok": chosen["agreement"] >= limit, "sentence": agrees},
+        *_kept(found["fidelity"], found["limits"], f"on {chosen['rows']} {made} inputs"),
         {"rule": "model_mb", "limit": size, "value": found["bytes"] / MEGA, "ok": found["bytes"] / MEGA <= size, "sentence": fits},
     ]
+
+
+def _kept(outputs: Sequence[Mapping[str, Any]], limits: Mapping[str, float], where: str) -> list[Mapping[str, Any]]:
+    """A verdict on each measure that an output has, by the worst of them."""
+    rules = (
+        ("agreement", ("argmax", "equal"), "agreement", "It agrees with the original on {value:.2%} {where}; {limit:.2%} are asked for."),
+        ("items", ("items",), "agreement", "Its lists have {value:.2%} in common with the original's {where}; {limit:.2%} are asked for."),
+        ("cosine", ("near",), "cosine", "Its answers have a cosine of {value:.4f} with the original's {where}; {limit:g} is asked for."),
+        ("sqnr_db", ("near",), "sqnr_db", "They have an SQNR of {value:.1f} dB; {limit:g} dB are asked for."),
+    )
+    found: list[Mapping[str, Any]] = []
+    for rule, measures, figure, sentence in rules:
+        values = [one[figure] for one in outputs if one["measure"] in measures and one[figure] is not None]
+        if values:
+            value, limit = min(values), limits[rule]
+            told = sentence.format(value=value, limit=limit, where=where)
+            found.append({"rule": rule, "limit": limit, "value": value, "ok": value >= limit, "sentence": told})
+    return found

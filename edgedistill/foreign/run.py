@@ -22,15 +22,15 @@ from edgedistill.characters import is_halved
 from edgedistill.devices import local
 from edgedistill.errors import ConfigError, StageError, WriteError
 from edgedistill.foreign import guard, pack
+from edgedistill.foreign.limits import limits_of
 from edgedistill.progress import Event, Progress, Tell
 from edgedistill.spec import Candidate, Step, Target
 from edgedistill.wording import megabytes
 
 SCHEMA = "edgedistill.quantize/1"  # 1: first
 SEARCH = "search"  # the stage under which the store keeps what was found
-VERSION = 3  # of that; 2: of equal costs the nearest to fp32; 3: other floats cast to fp32, weights counted
+VERSION = 4  # of that; 2: of equal costs the nearest to fp32; 3: other floats cast to fp32, weights counted; 4: outputs measured by what they are
 TOOLS = ("edgedistill", "onnx", "onnxruntime", "numpy")
-LEAST_AGREEMENT = 0.99  # whatever the profile says: nobody here knows what the model's errors cost
 SMALL_BYTES = 2 * guard.GIB  # what a guarded process may use, and more only where the file itself is large
 LARGE_BYTES = 64 * 2**20  # smaller weights fit what every file may use
 LOOK_S = 40.0  # a hostile file costs its user less than a minute
@@ -43,7 +43,10 @@ DEATHS = 3  # candidates that may kill the search before it is given up
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the command line asks for; `which` is the target as it was written, a name or a profile's path."""
+    """What the command line asks for; `which` is the target as it was written, a name or a profile's path.
+
+    `classes` are outputs whose largest value is a decision; `("none",)` says that none is, and nothing leaves it to what the graph says.
+    """
 
     model: Path
     target: Target
@@ -54,6 +57,7 @@ class Asked:
     shapes: Mapping[str, tuple[int, ...]]
     store: Path
     which: str = ""
+    classes: tuple[str, ...] = ()
 
 
 def quantize(asked: Asked, tell: Tell) -> dict[str, Any]:
@@ -99,7 +103,9 @@ def _check_places(asked: Asked) -> None:
 
 def _looking(asked: Asked) -> dict[str, Any]:
     calibration = str(asked.calibration.resolve()) if asked.calibration else ""
-    return {"model": str(asked.model.absolute()), "shapes": {name: list(sizes) for name, sizes in asked.shapes.items()}, "calibration": calibration}
+    shapes = {name: list(sizes) for name, sizes in asked.shapes.items()}
+    allowed = limits_of(asked.target)["not_finite"]
+    return {"model": str(asked.model.absolute()), "shapes": shapes, "calibration": calibration, "not_finite": allowed}
 
 
 def _size(asked: Asked) -> int:
@@ -178,7 +184,8 @@ def _job(asked: Asked, facts: Mapping[str, Any]) -> dict[str, Any]:
         "remark": facts["numbers"]["remark"],
         "opset_max": int(target.runtime.opset.number),
         "ir_max": int(target.runtime.ir_version_max.number),
-        "agreement": max(LEAST_AGREEMENT, float(target.parity.int8_agreement.number)),
+        "fidelity": limits_of(target),
+        "classes": list(asked.classes),
         "fp32_max_abs": float(target.parity.fp32_max_abs.number),
         "model_mb": float(target.budget.model_mb.number),
         "latency_counts": profiles.is_this_machine(target),
@@ -221,6 +228,8 @@ def _document(asked: Asked, facts: Mapping[str, Any], found: Mapping[str, Any]) 
         "fidelity": found["fidelity"],
         "agreement": next(one["agreement"] for one in found["candidates"] if one["status"] == "chosen"),
         "rows": asked.rows,
+        "limits": found["limits"],
+        "measures": found["measures"],
         "samples": found["samples"],
         "candidates": found["candidates"],
         "notes": found["notes"],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgedistill import graphs, runtime
 from edgedistill.errors import ConfigError
-from edgedistill.foreign import precision, prepare
+from edgedistill.foreign import finite, precision, prepare
 from edgedistill.foreign.fidelity import Judge
 
 ROWS = 8  # that a changed graph is held against the one before it on; a cast one on all
@@ -34,7 +34,7 @@ def sameness(judge: Judge, allowed: float, reference: Path | None = None) -> pre
         worst = 0.0
         for row in judge.samples.judging[:ROWS]:
             feed = dict(judge.samples.feed(row))
-            theirs = (before or judge.session).run(judge.names, feed)
+            theirs = (before or judge.original.session).run(judge.names, feed)
             worst = max([worst, *(off(*pair) for pair in zip(theirs, session.run(judge.names, feed), strict=True))])
         return "" if worst <= allowed else f"its answers are off by {worst:.2g}"
 
@@ -43,11 +43,7 @@ def sameness(judge: Judge, allowed: float, reference: Path | None = None) -> pre
 
 def off(before: NDArray[Any], after: NDArray[Any]) -> float:
     """How far an answer is from the one before, as a share of its largest number and of 1 at least."""
-    if before.shape != after.shape:
-        return float("inf")
-    wide, other = before.astype(np.float64), after.astype(np.float64)
-    worst = float(np.abs(wide - other).max(initial=0)) / max(1.0, float(np.abs(wide).max(initial=0)))
-    return worst if np.isfinite(worst) else float("inf")
+    return finite.largest_difference(before, after) / max(1.0, float(np.abs(finite.numbers(before)).max(initial=0)))
 
 
 def cast(model: Path, kind: str, judge: Judge, folder: Path, allowed: float) -> tuple[Path, str]:
@@ -77,7 +73,11 @@ def cast(model: Path, kind: str, judge: Judge, folder: Path, allowed: float) -> 
             problem = f"output '{name}' is off by {far:.2g} of its largest number, and {limit:.2g} is what rounding explains" if far > limit else ""
         else:
             equal = float(np.mean([one.shape == other.shape and bool((one == other).all()) for one, other in zip(theirs, ours, strict=True)]))
-            problem = f"output '{name}' is equal for {equal:.2%} of the inputs, below {judge.limit:.2%}" if equal < judge.limit else ""
+            problem = (
+                f"output '{name}' is equal for {equal:.2%} of the inputs, below {judge.limits.agreement:.2%}"
+                if equal < judge.limits.agreement
+                else ""
+            )
         if problem:
             raise _other(kind, problem)
     said = (

@@ -43,9 +43,11 @@ An app is right when its answers to the cases of `golden.npz` are within `golden
 
 ## Against the original
 
-| output | agreement | SQNR | largest difference | cosine | inputs within 20 dB |
-|---|---|---|---|---|---|
+| output | agreement | SQNR | largest difference | cosine | inputs within 20 dB | what counts, and why |
+|---|---|---|---|---|---|---|
 {_fidelity(found)}
+`argmax` is the place of the largest value, `near` cosine and SQNR, `equal` the share of equal values, `items` the share that lists have in common.
+
 {notes}
 Here: `edgedistill verify .`, `edgedistill bench . --store STORE` (latency beside the original), `edgedistill report . --format md`.
 `history.json` holds every scheme that was tried and why it lost; `manifest.json` the device profile and the digest of every file, which
@@ -59,10 +61,20 @@ def _rows(entries: Any, *keys: str) -> str:
 
 def _fidelity(found: Mapping[str, Any]) -> str:
     return "".join(
-        f"| `{_line(one['output'])}` | {one['agreement']:.2%} | {decibels(one['sqnr_db'])} | {one['max_abs']:.3g} | {one['cosine']:.5f} | "
-        f"{one['close']:.2%} |\n"
+        f"| `{_line(one['output'])}` | {_said(one['agreement'], '.2%')} | {_level(one)} | {_said(one['max_abs'], '.3g')} | "
+        f"{_said(one['cosine'], '.5f')} | {_said(one['close'], '.2%')} | {one['measure']}: {_line(one['why'])} |\n"
         for one in found["fidelity"]
     )
+
+
+def _said(value: float | None, form: str) -> str:
+    """A figure, or a dash where the output has none."""
+    return "–" if value is None else format(value, form)
+
+
+def _level(one: Mapping[str, Any]) -> str:
+    """An SQNR; of what was not held against numbers there is none."""
+    return "–" if one["cosine"] is None else decibels(one["sqnr_db"])
 
 
 def _line(value: Any) -> str:

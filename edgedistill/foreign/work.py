@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, search
 from edgedistill.errors import EdgedistillError
-from edgedistill.foreign import prepare, sameness, steady
-from edgedistill.foreign.fidelity import Fidelity, Judge
+from edgedistill.foreign import finite, prepare, sameness, steady
+from edgedistill.foreign.fidelity import Fidelity, Judge, summary
 from edgedistill.foreign.inputs import Input
+from edgedistill.foreign.limits import Limits
 from edgedistill.foreign.look import external_files, parsed
+from edgedistill.foreign.original import Original
 from edgedistill.foreign.samples import Samples, gather, not_taken
 from edgedistill.progress import Event, Progress
 from edgedistill.spec import Candidate
@@ -33,16 +35,20 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
             hear(asdict(event))
 
     progress, folder = Progress(tell, "quantize"), Path(job["folder"])
-    external_files(parsed(Path(job["model"])), Path(job["model"]))  # again: this is another process, and the file may be another
+    file = Path(job["model"])
+    model = parsed(file)
+    external_files(model, file)  # again: this is another process, and the file may be another
     samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
-    model, said = Path(job["model"]), [job["remark"]]
+    said = [job["remark"]]
     if job["drawn"]:
-        model, sentence = steady.frozen(model, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
+        file, sentence = steady.frozen(file, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
         said.append(sentence)
-    judge = Judge(model, samples, job["agreement"], job["threads"])
-    _runs_on_all(judge, samples, job["calibration"])
+    original = Original(file, samples, job["threads"])
+    _runs_on_all(original, samples, job["calibration"])
+    judge = Judge(original, model, Limits(**job["fidelity"]), job["classes"], job["threads"])
+    del model
     progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
-    ready = _ready(job, model, said, judge, folder)
+    ready = _ready(job, file, said, judge, folder)
     if job["one_shape"]:
         ready = _at_one_shape(ready, samples, folder)
     found = search.find(job["wanted"], _source(ready, samples, judge), judge, _limits(job), _clock(job, samples), folder, progress)
@@ -59,14 +65,15 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "bytes": graphs.size(found.file),
         "opset": ready.opset,
         "ir_version": ready.ir_version,
-        "notes": [*ready.notes, *_left(found.chosen), *_deaf(judge.records[found.chosen.scheme])],
+        "notes": [*ready.notes, *_left(found.chosen), *_deaf(judge.records[found.chosen.scheme]), *_odd(judge.records[found.chosen.scheme])],
+        "measures": [summary(one, judge.limits) for one in judge.records[found.chosen.scheme]],
         "fidelity": [asdict(one) for one in judge.records[found.chosen.scheme]],
         "inputs": [asdict(one) for one in samples.inputs],
         "samples": dict(samples.facts),
         "golden": golden,
         "graph": graphs_of,
         "beside": [one.name for one in graphs.beside(found.file)],
-        "agreement_limit": job["agreement"],
+        "limits": job["fidelity"],
     }
 
 
@@ -80,15 +87,15 @@ def _ready(job: Mapping[str, Any], model: Path, said: Sequence[str], judge: Judg
     return replace(ready, notes=(*filter(None, told), *ready.notes))
 
 
-def _runs_on_all(judge: Judge, samples: Samples, file: str) -> None:
+def _runs_on_all(original: Original, samples: Samples, file: str) -> None:
     """Raises DataError with the first row of the user's file that the original does not take: an id beyond its table, say."""
     for number, place in enumerate(samples.places):
         at = number - len(samples.calibration)
         try:
             if at < 0:
-                judge.session.run(None, dict(samples.feed(samples.calibration[number])))
+                original.session.run(None, dict(samples.feed(samples.calibration[number])))
             else:
-                judge.answer(at)
+                original.answer(at)
         except EdgedistillError:
             raise
         except Exception as error:  # onnxruntime's own classes share no public base
@@ -120,12 +127,12 @@ def _source(ready: prepare.Prepared, samples: Samples, judge: Judge) -> quantize
         calibration=lambda: (samples.feed(row) for row in samples.calibration),
         sizes=sizes,
         divergence=judge.divergence,
-        holds=lambda file: search.holds(judge, file, judge.limit),
+        holds=lambda file: search.holds(judge, file, judge.limits.agreement),
     )
 
 
 def _limits(job: Mapping[str, Any]) -> search.Limits:
-    return search.Limits(agreement=job["agreement"], bytes=job["model_mb"] * 1e6, hint=job["hint"])
+    return search.Limits(agreement=job["fidelity"]["agreement"], bytes=job["model_mb"] * 1e6, hint=job["hint"])
 
 
 def _clock(job: Mapping[str, Any], samples: Samples) -> search.Clock | None:
@@ -157,6 +164,16 @@ def _deaf(found: Sequence[Fidelity]) -> list[str]:
     return [f"WEAK: the original's output '{one.output}' is the same for every input: its figures say nothing" for one in found if not one.varies]
 
 
+def _odd(found: Sequence[Fidelity]) -> list[str]:
+    """Which outputs hold what is no number, as many as there are, with the file at the same places."""
+    return [
+        f"the original's output '{one.output}' is NaN, infinite or a mask's lowest number at {one.not_finite} places over all judging inputs; "
+        f"{'they are not compared' if one.measure in ('items', 'not compared') else 'this file is so at the same places, and no figure counts them'}"
+        for one in found
+        if one.not_finite
+    ]
+
+
 def _golden(file: Path, samples: Samples, folder: Path) -> dict[str, Any]:
     """Judging inputs with what the chosen file says of them, by their place in the manifest: `CASE/in/INPUT`, `CASE/out/OUTPUT`."""
     session = runtime.open_session(file, threads=1)
@@ -171,5 +188,5 @@ def _golden(file: Path, samples: Samples, folder: Path) -> dict[str, Any]:
     with (folder / "golden.npz").open("wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
     outputs = range(len(session.get_outputs()))
-    scales = [max(float(np.abs(arrays[f"{case}/out/{at}"].astype(np.float64)).max(initial=0)) for case in range(cases)) or 1.0 for at in outputs]
+    scales = [max(float(np.abs(finite.numbers(arrays[f"{case}/out/{at}"])).max(initial=0)) for case in range(cases)) or 1.0 for at in outputs]
     return {"cases": cases, "scales": scales}

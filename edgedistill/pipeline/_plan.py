@@ -115,6 +115,7 @@ LATER: dict[str, Any] = {
     "dtype": None,
     "names": None,
     "merge": {},
+    "fidelity": None,
 }  # fields that came after there were stores: unset, they ask for what was always done, by the same key
 
 

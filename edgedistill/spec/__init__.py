@@ -8,7 +8,7 @@ from edgedistill.spec._noun import Noun, plain
 from edgedistill.spec.made import Artifact, Inputs, Step
 from edgedistill.spec.recipe import Augment, Data, Gates, Loss, Pretrain, Recipe, Round, Schedule, Student, Teacher, Transfer
 from edgedistill.spec.report import Candidate, Curve, Measurement, Report, Rung, Subject, Verdict
-from edgedistill.spec.target import Allowed, Budget, Check, Fact, Forbidden, Graph, Parity, Platform, Quantization, Runtime, Target
+from edgedistill.spec.target import Allowed, Budget, Check, Fact, FidelityLimits, Forbidden, Graph, Parity, Platform, Quantization, Runtime, Target
 
 __all__ = [
     "Allowed",
@@ -20,6 +20,7 @@ __all__ = [
     "Curve",
     "Data",
     "Fact",
+    "FidelityLimits",
     "Forbidden",
     "Gates",
     "Graph",

@@ -102,11 +102,26 @@ class Budget(Noun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FidelityLimits(Noun):
+    """What a model that came as ONNX must keep of its fp32 answers, beside `int8_agreement`, which holds for outputs that decide.
+
+    `cosine` and `sqnr_db` (dB) hold for all others: embeddings, states, maps. `items` is the share that two lists have in common where their
+    length depends on the data. `not_finite` is the largest share of NaN and infinity among an output's values. What is left out is
+    chosen, with its reason, in `edgedistill/foreign/limits.py`.
+    """
+
+    cosine: Fact | None = None
+    sqnr_db: Fact | None = None
+    items: Fact | None = None
+    not_finite: Fact | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parity(Noun):
     """Largest difference of logits, fp32 ONNX against torch; smallest agreement and largest loss of score, quantised file against fp32.
 
     `kernels` and `kernel_agreement` are for the same file on another CPU: the largest difference of logits by scheme, where the longest key that
-    begins a scheme's name counts, and the smallest share of like decisions.
+    begins a scheme's name counts, and the smallest share of like decisions. `fidelity` is for models that were not built here.
     """
 
     fp32_max_abs: Fact
@@ -114,6 +129,7 @@ class Parity(Noun):
     int8_drop: Fact
     kernels: Mapping[str, Fact] = field(default_factory=dict)
     kernel_agreement: Fact | None = None
+    fidelity: FidelityLimits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

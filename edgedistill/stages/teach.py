@@ -108,12 +108,12 @@ def _adopt(params: Params, task: Any, folder: Path, encoder: Any, inputs: Inputs
 
 def _seen(params: Params, task: Any, model: Any, encoder: Any, inputs: Inputs) -> orders.Seen:
     """What the teacher says of validation rows."""
-    from edgedistill.stages._training import pad_id, predict
+    from edgedistill.stages._training import predict
 
     prepared = inputs["prepare"].path
     split = orders.some(read_split(prepared, "validation"), params.seed)
     rows = task.encode(encoder, split.examples, params.max_length)
-    outputs = predict(model, task, rows, pad_id(encoder))
+    outputs = predict(model, task, rows)
     return orders.Seen(task=task, rows=rows, split=split, outputs=outputs, names=class_names(prepared))
 
 
