@@ -19,7 +19,8 @@ VOCABULARY = 16_000  # of its student
 REST_S = 120.0  # two exports, the search, the check and the report
 SHORTEST = 64  # tokens: below that little is left of a text that was longer
 SHARES = (1.0, 0.7, 0.5, 0.35)  # of the steps that a training would like
-DRAWS = (100_000, 50_000, 20_000, 10_000)  # rows of a file that is larger
+LAST_SHARES = (0.35, 0.2, 0.1, 0.05)  # with a student of two layers, where nothing else fits
+DRAWS = (100_000, 50_000, 20_000, 10_000, 5_000, 2_000)  # rows of a file that is larger
 TEACH_BATCH, ROUND_BATCH = 32, 64
 TEACH_STEPS, ROUND_STEPS = 600, 2_000  # what a fine-tuning and a distillation of this size want, whatever the number of rows
 SMALL, MOST_COPIES = 12_000, 8  # training rows that augmenting makes of fewer, and how often it changes a row at most
@@ -78,7 +79,8 @@ def _ladder(guess: Guess) -> Iterator[tuple[int, int | None, float, tuple[int, .
     for rows in (None, *(draw for draw in DRAWS if draw < guess.rows)):
         for tokens in lengths:
             yield from ((tokens, rows, share, (0, 1, 2)) for share in SHARES)
-    yield lengths[-1], DRAWS[-1] if guess.rows > DRAWS[-1] else None, SHARES[-1], (0, 1)
+    fewest = DRAWS[-1] if guess.rows > DRAWS[-1] else None
+    yield from ((lengths[-1], fewest, share, (0, 1)) for share in LAST_SHARES)
 
 
 def _choice(
