@@ -95,7 +95,7 @@ def _choice(
 ) -> Choice:
     count = rows or guess.rows
     train = max(1.0, count * (1 - sum(shares)))
-    copies = min(MOST_COPIES, max(0, round(SMALL / train) - 1)) if plan.augmented else 0
+    copies = min(MOST_COPIES, max(0, round(SMALL / train) - 1)) if plan.augmented and share >= SHARES[-1] else 0
     asked = Choice(
         tokens=tokens,
         rows=rows,
