@@ -35,10 +35,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     progress, folder = Progress(tell, "quantize"), Path(job["folder"])
     external_files(parsed(Path(job["model"])), Path(job["model"]))  # again: this is another process, and the file may be another
     samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
-    model, said = Path(job["model"]), [job["remark"]]
-    if job["drawn"]:
-        model, sentence = steady.frozen(model, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
-        said.append(sentence)
+    model, said = _original(job, samples, folder)
     judge = Judge(model, samples, job["agreement"], job["threads"])
     _runs_on_all(judge, samples, job["calibration"])
     progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
@@ -68,6 +65,15 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "beside": [one.name for one in graphs.beside(found.file)],
         "agreement_limit": job["agreement"],
     }
+
+
+def _original(job: Mapping[str, Any], samples: Samples, folder: Path) -> tuple[Path, list[str]]:
+    """The model that all are held against, and what must be said of it; what it draws with a fixed seed is constant there."""
+    model, said = Path(job["model"]), [job["remark"]]
+    if job["drawn"]:
+        model, sentence = steady.frozen(model, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
+        said.append(sentence)
+    return model, said
 
 
 def _ready(job: Mapping[str, Any], model: Path, said: Sequence[str], judge: Judge, folder: Path) -> prepare.Prepared:
