@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgedistill import graphs, quantizers, runtime, schemes
 from edgedistill.cache import write_json
-from edgedistill.errors import EdgedistillError, IntegrityError, StageError
+from edgedistill.errors import StageError
 from edgedistill.files import unwritten
 from edgedistill.progress import Progress
 from edgedistill.spec import Candidate
@@ -113,7 +113,7 @@ def find(
         candidates = _timed(candidates, clock, source.fused, scratch)
     candidates = choose(candidates, limits.hint)
     for one in candidates:
-        left = left_in_float(one.scheme, one.facts)
+        left = _left(one)
         progress.note(f"{one.scheme}: {_figures(one)}{one.reason}{left and f'; {left}'}")
         if left and one.chosen:
             progress.warn(f"{one.scheme}: {left}")
@@ -125,14 +125,14 @@ def choose(candidates: Sequence[Candidate], hint: str = "") -> list[Candidate]:
 
     Where latency is known, or instructions stand for it, the smallest product of bytes and latency wins; among equals, those whose answers are
     nearest to fp32's, and among these the one that the profile names first, so that the choice is the same tomorrow. Where latency is not known, the
-    first that holds. Raises StageError when none does.
+    first that holds and is what its name says. Raises StageError when none does.
     """
     able = [one for one in candidates if one.status in ("chosen", "lost")]
     if not able:
         reasons = "; ".join(f"{one.scheme}: {one.reason}" for one in candidates)
         raise StageError(f"no allowed scheme can be shipped: {reasons}", hint=_way_out(candidates) or hint)
     equals = _cheapest(able)
-    best = next((one for one in equals if _is_near(one, equals)), able[0])
+    best = next((one for one in equals if _is_near(one, equals)), next(one for one in able if not _is_hollow(one, able)))
     if len(candidates) == 1:
         return [replace(best, status="chosen", reason="chosen: nothing else was to be tried")]
     return [_placed(one, best, equals) if one in able else one for one in candidates]
@@ -142,6 +142,15 @@ def _cheapest(able: Sequence[Candidate]) -> list[Candidate]:
     """Those that cost the least, and as good as the least; none where no cost is known."""
     costs = {one.scheme: one.cost for one in able if one.cost is not None}
     return [one for one in able if one.scheme in costs and costs[one.scheme] <= ALIKE * min(costs.values())]
+
+
+def _is_hollow(one: Candidate, able: Sequence[Candidate]) -> bool:
+    """Whether a scheme quantised little, and one that did what its name says is as small: then its place in the profile says nothing."""
+    return bool(_left(one)) and any(not _left(other) and (other.bytes or 0) <= ALIKE * (one.bytes or 0) for other in able)
+
+
+def _left(one: Candidate) -> str:
+    return left_in_float(one.scheme, one.facts)
 
 
 def _is_near(one: Candidate, equals: Sequence[Candidate]) -> bool:
@@ -191,6 +200,8 @@ def _speed(one: Candidate) -> str:
 def _worse(one: Candidate, best: Candidate, equals: Sequence[Candidate]) -> str:
     """Why a candidate that holds is not the best."""
     size = f"{(one.bytes or 0) / (best.bytes or 1):.3g} × the bytes of {best.scheme}"
+    if best.cost is None and _is_hollow(one, [best]):
+        return f"it quantises little, and {best.scheme} is as small; {size}, latency unmeasured"
     if one.latency_ratio is None or best.latency_ratio is None:
         return f"the profile puts {best.scheme} first; {size}, latency unmeasured"
     found = f"{size} at {one.latency_ratio / best.latency_ratio:.3g} × its {_speed(one)}"
@@ -226,20 +237,21 @@ def _try(scheme: str, source: quantizers.Source, judge: Judge, limits: Limits, s
     try:
         facts = _make(engine, scheme, source, file)
     except ImportError as error:
-        return replace(
-            nothing, reason=f"not made: the package '{error.name}' is not installed" if error.name else f"not made: {_said(error, source.fused)}"
-        )
+        why = f"the package '{error.name}' is not installed" if error.name else quantizers.said(error, source.fused)
+        return replace(nothing, reason=f"not made: {why}")
     except Exception as error:  # an engine raises whatever the graph provokes; the candidate is out, and the receipt says why
         if unwritten(error):  # that says nothing of the candidate
             raise
-        return replace(nothing, reason=f"not made: {_said(error, source.fused)}", facts=_raw(error))
+        return replace(nothing, reason=f"not made: {quantizers.said(error, source.fused)}", facts=quantizers.raw(error))
     try:
         made = replace(nothing, bytes=graphs.size(file), facts=facts)
         found = _judged(made, file, judge, limits)
     except Exception as error:  # onnxruntime's own exceptions share no public base class
         if unwritten(error):
             raise
-        return replace(nothing, status="out", reason=f"out: it does not load or run: {_said(error, source.fused)}", facts=_raw(error))
+        return replace(
+            nothing, status="out", reason=f"out: it does not load or run: {quantizers.said(error, source.fused)}", facts=quantizers.raw(error)
+        )
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
@@ -339,16 +351,3 @@ def _seconds(session: Any, feed: Feeds) -> float:
 
 def _short(engine: Any) -> str:
     return engine.__name__.rpartition(".")[2].replace("_", "-") if engine else ""
-
-
-def _said(error: Exception, file: Path) -> str:
-    """Why an engine or a session failed, as a sentence: its own where it means one, else what is known of the operator; of which file where not."""
-    if isinstance(error, EdgedistillError | quantizers.UnfitError) and not isinstance(error, IntegrityError):
-        return (str(error).strip().splitlines() or [""])[0][:300]
-    said, nested = runtime.said(error.__cause__ or error), graphs.nested(file)
-    return f"{said}; the graph has {', '.join(nested[:3])}, with graphs inside" if nested and "(" not in said else said
-
-
-def _raw(error: Exception) -> Mapping[str, Any]:
-    """An error's own words, for who looks into the receipt."""
-    return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from edgedistill.errors import IntegrityError
 from edgedistill.progress import Progress, silent
 from edgedistill.quantizers import Source, UnfitError, _coverage, _macs
 from edgedistill.quantizers import onnxruntime as engine
+from edgedistill.spec import Candidate
 from edgedistill.wording import left_in_float
 
 
@@ -204,7 +206,7 @@ def test_reason_names_the_operator_when_a_file_does_not_load(tmp_path: Path) -> 
     onnx.save(model([node("MatMulInteger", ["x", "w"], ["y"], "product")], [1, 64], [1, 8], {"w": numbers((64, 8))}), tmp_path / "out.onnx")
     with pytest.raises(IntegrityError) as caught:
         runtime.open_session(tmp_path / "out.onnx")
-    said = search._said(caught.value, tmp_path / "out.onnx")
+    said = quantizers.said(caught.value, tmp_path / "out.onnx")
     assert said == "product (MatMulInteger) does not take 'x' as tensor(float)"
 
 
@@ -220,3 +222,19 @@ def test_operator_and_its_fault_are_said_when_a_run_fails(tmp_path: Path) -> Non
 def test_zeros_are_counted_as_nothing_when_a_file_has_no_weights(tmp_path: Path) -> None:
     onnx.save(model([node("Relu", ["x"], ["y"])], [1, 8], [1, 8], {}), tmp_path / "model.onnx")
     assert _coverage.weights(tmp_path / "model.onnx") == {"bytes": {}, "left": [], "left_more": 0}
+
+
+def test_scheme_that_quantised_little_is_passed_over_when_another_is_as_small() -> None:
+    """Latency is unmeasured: order decides, but not for a file that is int8 by name alone."""
+
+    def one(scheme: str, size: int, small: int) -> Candidate:
+        left = [{"node": "gru", "operator": "GRU", "bytes": 4000 - small}]
+        facts = {"weights": {"bytes": {"int8": small, "fp32": 4000 - small}, "left": left if small < 4000 else [], "left_more": 0}}
+        return Candidate(scheme=scheme, engine="e", status="lost", reason="", bytes=size, score=1.0, agreement=1.0, facts=facts)
+
+    fp32 = replace(one("fp32", 4000, 0), facts={})
+    placed = {found.scheme: found for found in search.choose([one("int8-dynamic", 3990, 20), fp32])}
+    assert placed["fp32"].chosen
+    assert placed["int8-dynamic"].reason.startswith("lost: it quantises little, and fp32 is as small; 0.998 × the bytes of fp32")
+    assert search.choose([one("int8-dynamic", 2700, 1800), fp32])[0].chosen  # 45 % are worth having
+    assert search.choose([one("int8-dynamic", 1100, 4000), fp32])[0].chosen

@@ -39,10 +39,7 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     model = parsed(file)
     external_files(model, file)  # again: this is another process, and the file may be another
     samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
-    said = [job["remark"]]
-    if job["drawn"]:
-        file, sentence = steady.frozen(file, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
-        said.append(sentence)
+    file, said = _original(job, samples, folder)
     original = Original(file, samples, job["threads"])
     _runs_on_all(original, samples, job["calibration"])
     judge = Judge(original, model, Limits(**job["fidelity"]), job["classes"], job["threads"])
@@ -75,6 +72,15 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "beside": [one.name for one in graphs.beside(found.file)],
         "limits": job["fidelity"],
     }
+
+
+def _original(job: Mapping[str, Any], samples: Samples, folder: Path) -> tuple[Path, list[str]]:
+    """The model that all are held against, and what must be said of it; what it draws with a fixed seed is constant there."""
+    model, said = Path(job["model"]), [job["remark"]]
+    if job["drawn"]:
+        model, sentence = steady.frozen(model, job["drawn"], [samples.feed(row) for row in samples.judging[: steady.ROWS]], folder)
+        said.append(sentence)
+    return model, said
 
 
 def _ready(job: Mapping[str, Any], model: Path, said: Sequence[str], judge: Judge, folder: Path) -> prepare.Prepared:

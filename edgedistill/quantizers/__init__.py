@@ -18,7 +18,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgedistill import plugins
+from edgedistill import graphs, plugins, runtime
+from edgedistill.errors import EdgedistillError, IntegrityError
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -56,3 +57,20 @@ def engine_of(scheme: str) -> ModuleType | None:
     """The first engine that makes a scheme; None when there is none."""
     engines = (plugins.load("quantizers", name) for name in plugins.names("quantizers"))
     return next((engine for engine in engines if engine.makes(scheme)), None)
+
+
+def said(error: Exception, file: Path) -> str:
+    """Why a candidate could not be made or run, as part of a sentence.
+
+    The error's own words where it means to be one; else what is known of the operator, and of `file`, the graph that it was made from, where that
+    is nothing.
+    """
+    if isinstance(error, EdgedistillError | UnfitError) and not isinstance(error, IntegrityError):
+        return (str(error).strip().splitlines() or [""])[0][:300]
+    said, nested = runtime.said(error.__cause__ or error), graphs.nested(file)
+    return f"{said}; the graph has {', '.join(nested[:3])}, with graphs inside" if nested and "(" not in said else said
+
+
+def raw(error: Exception) -> dict[str, str]:
+    """An error's own words, a fact for who looks into the receipt."""
+    return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}

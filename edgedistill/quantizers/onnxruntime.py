@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgedistill import graphs
 from edgedistill.quantizers import Source, UnfitError, _calibration, _coverage, _dynamic, _four_bit, _macs, _mixed, _parts, _static, _tools
 from edgedistill.quantizers._graph import Graph
 from edgedistill.schemes import REFUSED, Scheme, parse
@@ -110,7 +111,7 @@ def _is_integer(scheme: Scheme, source: Source, out: Path) -> None:
     if not any(one.macs for one in able) and small:
         return
     if not any(one.macs for one in able):
-        raise UnfitError(f"no operator of this graph is one that {scheme.name} makes integers of{_weights_in(told)}")
+        raise UnfitError(f"no operator of this graph is one that {scheme.name} makes integers of{_weights_in(told)}{_inside(out)}")
     share = _macs.share(able)
     if share < LEAST_INTEGER:
         floats = sorted((one for one in able if not one.integer), key=lambda one: -one.macs)
@@ -125,6 +126,12 @@ def _weights_in(told: Mapping[str, Any]) -> str:
     places = [f"{one['node']} ({one['operator']})" for one in told["left"]]
     more = len(places) - NAMED + told["left_more"]
     return f": its weights are in {', '.join(places[:NAMED])}" + (f" and {more} more" if more > 0 else "") if places else ": it has no weights"
+
+
+def _inside(file: Path) -> str:
+    """That graphs inside of operators are left alone, where there are some."""
+    nested = graphs.nested(file)
+    return f"; what is inside of {', '.join(nested[:NAMED])} stays as it is" if nested else ""
 
 
 def _one_shape(file: Path) -> bool:
