@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from edgedistill import streams
-from edgedistill.errors import EdgedistillError, StageError
-from edgedistill.files import FORBIDDEN, ROOM, unwritten
 
 app = typer.Typer(
     name="edgedistill",
@@ -40,41 +36,7 @@ STORE = Path(".edgedistill")
 def main() -> None:
     """Run, and turn errors into a message and an exit code."""
     signal.signal(signal.SIGTERM, _ended)
-    code = _code_of(streams.prepare) or _code_of(app)
-    sys.exit(_code_of(streams.finish) or code)
-
-
-def _code_of(work: Callable[[], object]) -> str | int | None:
-    """The exit code of what was done; what went wrong is told."""
-    try:
-        work()
-    except SystemExit as left:  # how typer ends
-        return left.code
-    except KeyboardInterrupt:  # the one that typer is not there for yet
-        return 128 + signal.SIGINT
-    except EdgedistillError as error:
-        return _said(error)
-    except ModuleNotFoundError as error:
-        from edgedistill import packages
-
-        if not packages.is_optional(error):
-            raise  # of ours
-        return _said(packages.blamed(" ".join(["edgedistill", *sys.argv[1:2]]), error))
-    except OSError as error:
-        why = unwritten(error) or (error.strerror if error.errno in FORBIDDEN and error.filename else "")
-        if not why:
-            raise
-        print(f"error: {error.filename or 'a file'} cannot be written or read: {why}\nhint: {ROOM}", file=sys.stderr)
-        return StageError.exit_code
-    return 0
-
-
-def _said(error: EdgedistillError) -> int:
-    """The exit code of an error, which is told."""
-    if error.exit_code == EdgedistillError.exit_code:
-        traceback.print_exc()
-    print(f"error: {error}", file=sys.stderr)
-    return error.exit_code
+    streams.run(app)
 
 
 def _ended(number: int, frame: object) -> NoReturn:

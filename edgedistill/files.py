@@ -17,6 +17,8 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 SAID = re.compile(  # how torch, numpy and onnxruntime say that they could not write a file; they leave out why
     r"failed writing file|unexpected pos \d+ vs \d+|\d+ requested and \d+ written|Protobuf serialization failed"
 )
+GIT = ".gitattributes"
+AS_PACKED = "# digests are of bytes: git changes no line ends here\n* -text\n"
 ROOM = "make room, and run the same command again: it goes on from what is finished"
 
 

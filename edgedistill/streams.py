@@ -9,10 +9,15 @@ import codecs
 import errno
 import io
 import os
+import signal
 import sys
-from typing import TextIO
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, TextIO
 
-from edgedistill.errors import ConfigError, StageError
+from edgedistill import packages
+from edgedistill.errors import ConfigError, EdgedistillError, StageError
+from edgedistill.files import FORBIDDEN, ROOM, unwritten
 
 GONE = 128 + 13  # 13 is SIGPIPE, which Windows has not
 SHOWN = "edgedistill.shown"
@@ -20,6 +25,42 @@ SHOWN = "edgedistill.shown"
 
 class ReaderGone(SystemExit):
     """Whoever read our output is no longer there: no error, and nobody's to catch."""
+
+
+def run(program: Callable[[], object]) -> NoReturn:
+    """Run a program between sound streams, and end with its exit code: what went wrong is told on standard error."""
+    code = _code_of(prepare) or _code_of(program)
+    sys.exit(_code_of(finish) or code)
+
+
+def _code_of(work: Callable[[], object]) -> str | int | None:
+    try:
+        work()
+    except SystemExit as left:  # how typer ends
+        return left.code
+    except KeyboardInterrupt:  # the one that typer is not there for yet
+        return 128 + signal.SIGINT
+    except EdgedistillError as error:
+        return _said(error)
+    except ModuleNotFoundError as error:
+        if not packages.is_optional(error):
+            raise  # of ours
+        return _said(packages.blamed(" ".join(["edgedistill", *sys.argv[1:2]]), error))
+    except OSError as error:
+        why = unwritten(error) or (error.strerror if error.errno in FORBIDDEN and error.filename else "")
+        if not why:
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written or read: {why}\nhint: {ROOM}", file=sys.stderr)
+        return StageError.exit_code
+    return 0
+
+
+def _said(error: EdgedistillError) -> int:
+    """The exit code of an error, which is told."""
+    if error.exit_code == EdgedistillError.exit_code:
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def prepare() -> None:

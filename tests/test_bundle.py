@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from conftest import run_cli
 
+from edgedistill.bundle import reader
 from edgedistill.bundle.reader import open_bundle
 from edgedistill.measure.report import make_report
 
-FILES = ["model.onnx", "tokenizer.json", "labels.json", "golden.json", "history.json", "manifest.json", "README.md"]
+FILES = [".gitattributes", "model.onnx", "tokenizer.json", "labels.json", "golden.json", "history.json", "manifest.json", "README.md"]
 
 
 @pytest.fixture
@@ -62,12 +63,27 @@ def test_coreutils_agree_when_nothing_changed(bundle: Path) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)
 
 
-@pytest.mark.parametrize("name", [*FILES, "SHA256SUMS"])
+@pytest.mark.parametrize("name", [*FILES[1:], "SHA256SUMS"])
 def test_verify_exits_6_and_names_the_file_when_a_byte_changed(bundle: Path, name: str) -> None:
     flip(bundle / name)
     done = run_cli("verify", str(bundle), cwd=bundle, check=6)
     assert name in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_verify_passes_and_names_it_when_systems_add_litter(bundle: Path) -> None:
+    (bundle / ".DS_Store").write_bytes(b"x")
+    (bundle / ".gitattributes").unlink()
+    told = reader.verify(bundle)
+    assert told[:2] == ["7 files are what SHA256SUMS says", "left aside, as no part of what was packed: .gitattributes, .DS_Store"]
+
+
+def test_verify_exits_6_and_tells_of_line_ends_when_git_changed_them(bundle: Path) -> None:
+    file = bundle / "golden.json"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    told = run_cli("verify", str(bundle), cwd=bundle, check=6).stderr
+    assert "golden.json: its digest is not the one in SHA256SUMS; its line ends became CRLF" in told
+    assert "hint: git config core.autocrlf false" in told
 
 
 def test_verify_exits_6_when_a_file_is_missing_or_was_added(bundle: Path) -> None:

@@ -7,18 +7,19 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgedistill import files, search
+from edgedistill import files, search, streams
 from edgedistill.bundle import reader
 from edgedistill.cache import Store, key_of, write_json
 from edgedistill.errors import ConfigError, DataError, EdgedistillError, StageError, WriteError
 from edgedistill.faces import bundle as face
-from edgedistill.foreign import pack, prepare
+from edgedistill.foreign import guard, pack, prepare
 from edgedistill.init import write_recipe
 from edgedistill.spec import Step
 
@@ -171,6 +172,45 @@ def test_nothing_is_left_by_halves_when_a_command_writes_beyond_the_disk(small: 
         with pytest.raises(WriteError, match=rf"{small / name}: cannot be written: No space left on device"):
             command(small / name)
     assert sorted(file.name for file in small.iterdir()) == ["filler", "rest"]
+
+
+@ROOT
+def test_disk_is_blamed_and_not_the_model_when_temporary_files_have_no_room(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(small))
+    (small / "filler").write_bytes(b"x" * (SIZE - 4096))  # the folder takes what is left
+    with pytest.raises(WriteError, match=rf"the temporary file {small}/.*job.json: cannot be written: No space left on device"):
+        guard.run("look", {"model": "x" * 8192}, guard.Limits(memory_bytes=guard.GIB, cpu_s=1, wall_s=1))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 3, "error: a file cannot be written or read: No space left on device\nhint: make room"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 3, "error: a/b cannot be written or read: Permission denied\nhint: make room"),
+        (WriteError("full", hint="make room"), 3, "error: full\nhint: make room"),
+        (ConfigError("wrong"), 2, "error: wrong"),
+        (KeyboardInterrupt(), 130, ""),
+        (SystemExit(5), 5, ""),
+    ],
+)
+def test_program_ends_with_one_sentence_when_nobody_else_caught_it(
+    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        streams.run(fail)
+    assert caught.value.code == code
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_bug_is_not_hidden_when_it_is_no_fault_of_a_disk() -> None:
+    def fail() -> None:
+        raise FileNotFoundError(errno.ENOENT, "no such file", "a")
+
+    with pytest.raises(FileNotFoundError):
+        streams.run(fail)
 
 
 def packed(folder: Path, out: Path) -> None:

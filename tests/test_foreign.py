@@ -68,7 +68,7 @@ def test_row_is_named_when_the_model_does_not_take_it(bad: int, place: Path, tmp
 
 
 def test_bundle_holds_these_files_when_packed(done: dict[str, Any]) -> None:
-    wanted = ["README.md", "SHA256SUMS", "golden.json", "golden.npz", "history.json", "manifest.json", "model.onnx"]
+    wanted = [".gitattributes", "README.md", "SHA256SUMS", "golden.json", "golden.npz", "history.json", "manifest.json", "model.onnx"]
     assert sorted(file.name for file in Path(done["bundle"]).iterdir()) == wanted
 
 

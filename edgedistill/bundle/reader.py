@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import plugins, profiles, providers, runtime
-from edgedistill.bundle import archive, tensors
+from edgedistill.bundle import archive, sums, tensors, transit
+from edgedistill.bundle.sums import SUMS
 from edgedistill.cache import digest_file
 from edgedistill.errors import ConfigError, DeviceError, IntegrityError
+from edgedistill.files import GIT
 
-SUMS = "SHA256SUMS"
 MANIFEST: Mapping[str, type | UnionType] = {  # what every reader of a manifest takes for granted
     "name": str,
     "target": str,
@@ -99,7 +100,7 @@ def open_bundle(path: Path) -> Bundle:
     if manifest["schema"] != tensors.SCHEMA and manifest["task"] not in plugins.names("tasks"):
         raise IntegrityError(f"{path / 'manifest.json'} is of the task '{manifest['task']}', which this edgedistill does not know")
     for name in manifest["files"]:
-        _check_inside(path, name)
+        sums.check_inside(path, name)
     return Bundle(path=path, manifest=manifest)
 
 
@@ -139,24 +140,23 @@ def golden_examples(bundle: Bundle) -> list[dict[str, Any]]:
 def check_model(bundle: Bundle) -> None:
     """Raise IntegrityError when the model or its golden cases are not the packed ones: what is measured must be what was checked."""
     for name in tensors.files(bundle) if bundle.foreign else ("model.onnx", "golden.json", *bundle.manifest["encoder"]["files"]):
-        if not (bundle.path / name).is_file() or digest_file(bundle.path / name) != bundle.manifest["files"].get(name, {}).get("sha256"):
-            raise IntegrityError(f"{bundle.path / name} is not the file that was packed", hint=f"edgedistill verify {bundle.path}")
+        file, packed = bundle.path / name, bundle.manifest["files"].get(name, {})
+        if not file.is_file() or digest_file(file) != packed.get("sha256"):
+            why = transit.cause(file, packed) if file.is_file() else None
+            what = f"{file} is not the file that was packed" + (f": {why.what}" if why else "")
+            raise IntegrityError(what, hint=why.undo if why else f"edgedistill verify {bundle.path}")
 
 
 def verify(path: Path) -> list[str]:
     """Every check of a bundle, as sentences: digests, nothing missing or added, the model loads, the golden answers come out.
 
+    What systems and git add is named, and is no fault.
     Raises IntegrityError that names each file that is not what it should be, DeviceError where this machine is of the target's system and
     has an ONNX Runtime that its profile forbids.
     """
-    digests = _digests(path)
-    faults = [fault for name, digest in digests.items() if (fault := _file_fault(path, name, digest))]
-    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_symlink() or not file.is_dir()}
-    faults += [f"{path / name}: not in {SUMS}" for name in sorted(found - digests.keys() - {SUMS})]
-    if faults:
-        raise IntegrityError("\n".join(faults), hint="pull or build the bundle again")
+    digests, aside = sums.check(path)
     bundle = open_bundle(path)
-    listed = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
+    listed = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items() if name != GIT or GIT in digests}
     if listed != {name: digest for name, digest in digests.items() if name != "manifest.json"}:
         raise IntegrityError(f"{path / 'manifest.json'} and {path / SUMS} name different files or digests")
     if not bundle.foreign and _read_json(path / "labels.json", list) != bundle.labels:
@@ -164,7 +164,8 @@ def verify(path: Path) -> list[str]:
     _check_runtime(bundle)
     worst, cases = tensors.difference(bundle) if bundle.foreign else _golden_difference(bundle), bundle.document("golden.json")["cases"]
     count = cases if bundle.foreign else len(cases)
-    return [f"{len(digests)} files are what {SUMS} says", f"golden answers within {worst:.2g} of the packed ones ({count} examples)"]
+    told = [f"left aside, as no part of what was packed: {', '.join(aside)}"] if aside else []
+    return [f"{len(digests)} files are what {SUMS} says", *told, f"golden answers within {worst:.2g} of the packed ones ({count} examples)"]
 
 
 def _check_runtime(bundle: Bundle) -> None:
@@ -176,41 +177,6 @@ def _check_runtime(bundle: Bundle) -> None:
         raise IntegrityError(f"{bundle.path / 'manifest.json'} is damaged: its profile has no sound platform and runtime") from error
     if fault and here:
         raise DeviceError(f"{bundle.path} is for '{bundle.manifest['target']}': {fault}", hint="pip install --upgrade onnxruntime")
-
-
-def _digests(path: Path) -> dict[str, str]:
-    if not (path / SUMS).is_file():
-        raise IntegrityError(f"{path} is not a bundle: it has no {SUMS}")
-    digests = {}
-    for number, line in enumerate((path / SUMS).read_bytes().decode("utf-8", "replace").splitlines(), 1):
-        digest, _, name = line.partition("  ")
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not name:
-            raise IntegrityError(f"{path / SUMS}: line {number} is damaged")
-        _check_inside(path, name)
-        digests[name] = digest
-    return digests
-
-
-def _check_inside(path: Path, name: str) -> None:
-    relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts or "\\" in name:
-        raise IntegrityError(f"{path} names a file outside itself: {name}")
-    places = [path / part for part in (relative, *relative.parents)]
-    linked = [place for place in places if place != path and place.is_symlink()]
-    if linked:
-        raise IntegrityError(f"{linked[0]} is a link; a bundle holds plain files")
-
-
-def _file_fault(path: Path, name: str, digest: str) -> str:
-    file = path / name
-    if not file.is_file():
-        return f"{file}: missing"
-    found = digest_file(file)
-    if found == digest:
-        return ""
-    if name != "manifest.json" and found == open_bundle(path).manifest["files"].get(name, {}).get("sha256"):
-        return f"{path / SUMS}: the digest of {name} was changed here, {name} is what the manifest says"
-    return f"{file}: its digest is not the one in {SUMS}"
 
 
 def _golden_difference(bundle: Bundle) -> float:
@@ -236,7 +202,8 @@ def _read_json(file: Path, kind: type = dict) -> Any:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{file} cannot be read: {error}") from error
+        why = transit.cause(file, {}, error) if file.is_file() else None
+        raise IntegrityError(f"{file} cannot be read: {why.what if why else error}", hint=why.undo if why else "") from error
     if not isinstance(document, kind):
         raise IntegrityError(f"{file} is damaged: a JSON {kind.__name__} was expected")
     return document

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgedistill.errors import ConfigError, EdgedistillError, Fault, StageError, WriteError
+from edgedistill.files import refused
 
 GIB = 2**30
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "ORT_DISABLE_TELEMETRY": "1"}
+PROBE = 1 << 16  # bytes: more than an answer has
 LONGEST_LINE = 2**20  # of progress: more is a child gone wild
 REFUSALS: Mapping[int, type[EdgedistillError]] = {2: ConfigError, 3: StageError}
 DEATHS = {"SIGKILL": "was killed (out of memory, or by hand)", "SIGXCPU": "used up its CPU time", "SIGALRM": "ran into its deadline"}
@@ -56,7 +58,7 @@ def run(work: str, job: Mapping[str, Any], limits: Limits, hear: Hear = lambda e
     """
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as folder:
         files = [Path(folder) / name for name in ("job.json", "result.json")]
-        files[0].write_text(json.dumps({"work": work, "limits": asdict(limits), **job}), encoding="utf-8")
+        _put(files[0], json.dumps({"work": work, "limits": asdict(limits), **job}))
         command = [sys.executable, "-P", "-m", "edgedistill.foreign.child", *map(str, files)]
         with (Path(folder) / "stderr").open("w+b") as errors:
             process = subprocess.Popen(
@@ -64,8 +66,16 @@ def run(work: str, job: Mapping[str, Any], limits: Limits, hear: Hear = lambda e
             )
             during, late = _attend(process, limits.wall_s, hear)
         if late or process.returncode or not files[1].is_file():
+            _put(Path(folder) / "probe", "x" * PROBE)  # a disk that takes nothing is no fault of the model's
             raise DiedError(f"{work}: the guarded process {_end(process.returncode, late, limits)}", during)
         return _answer(json.loads(files[1].read_text(encoding="utf-8")))
+
+
+def _put(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise refused(f"the temporary file {file}", error) from error
 
 
 def _environment(folder: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 from edgedistill.bundle import tensors
 from edgedistill.cache import digest_folder, write_json
 from edgedistill.errors import ConfigError, StageError
-from edgedistill.files import PART, refused, unwritten, writing
+from edgedistill.files import AS_PACKED, GIT, PART, refused, unwritten, writing
 from edgedistill.foreign.usage import usage
 from edgedistill.spec import Artifact, Target, plain
 from edgedistill.wording import MEGA, megabytes
@@ -69,6 +69,7 @@ def _fill(target: Target, model: Path, facts: Mapping[str, Any], searched: Artif
     write_json(folder / "history.json", _history(target, found))
     manifest = _manifest(target, model, facts, found, f"{searched.stage}/{searched.key}")
     (folder / "README.md").write_text(usage(manifest, found), encoding="utf-8")
+    (folder / GIT).write_text(AS_PACKED, encoding="utf-8")
     write_json(folder / "manifest.json", manifest | {"files": digest_folder(folder)})
     lines = [f"{entry['sha256']}  {name}" for name, entry in digest_folder(folder).items()]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgedistill import graphs, plugins, runtime
 from edgedistill.cache import digest_folder, write_json
 from edgedistill.errors import Fault
+from edgedistill.files import AS_PACKED, GIT
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Target, plain
 from edgedistill.stages import needs_files
@@ -24,7 +25,7 @@ from edgedistill.stages._splits import class_names, read_split
 from edgedistill.stages._usage import side, usage
 from edgedistill.training import models
 
-VERSION = 4  # 2: every task; 3: what the search found out of each candidate, and the graph; 4: the parity ladder
+VERSION = 5  # 2: every task; 3: what the search found out of each candidate, and the graph; 4: the parity ladder; 5: .gitattributes
 TOOLS = ("edgedistill", "onnxruntime")
 MANIFEST_SCHEMA = "edgedistill.bundle/2"  # 1: first; 2: `encoder` for `text`, the columns, which way the metric goes
 HISTORY_SCHEMA = "edgedistill.history/3"  # 2: the graph; 3: the parity ladder, which a foreign model's history/2 has not
@@ -69,6 +70,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     write_json(folder / "golden.json", _golden(params, inputs, folder, session))
     write_json(folder / "history.json", _history(inputs))
     (folder / "README.md").write_text(usage(params, inputs, task, labels, [_tensor(entry) for entry in session.get_inputs()]), encoding="utf-8")
+    (folder / GIT).write_text(AS_PACKED, encoding="utf-8")
     write_json(folder / "manifest.json", _manifest(params, inputs, labels, session) | {"files": digest_folder(folder)})
     _write_sums(folder)
     return {"bundle": folder.name, "bytes": graphs.size(folder / "model.onnx")}
