@@ -7,6 +7,8 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
@@ -17,6 +19,7 @@ from edgedistill import graphs, packages
 from edgedistill.bundle.reader import open_bundle
 from edgedistill.errors import ConfigError
 from edgedistill.foreign import run
+from edgedistill.measure import subjects
 from edgedistill.measure.subjects import of_file
 from edgedistill.progress import silent
 
@@ -75,6 +78,16 @@ def test_weights_beside_a_graph_are_those_that_onnx_names_when_onnx_is_hidden(tm
     assert {file.relative_to(tmp_path).as_posix() for file in graphs.beside(model)} == named
     assert set(graphs.parts(model)) == {"x.onnx", *named}
     assert graphs.size(model) == sum((tmp_path / name).stat().st_size for name in {"x.onnx", *named})
+
+
+def test_golden_examples_stand_in_with_the_command_when_the_test_split_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle: Any = SimpleNamespace(path=tmp_path / "bundle", manifest={"lineage": {"data": "prepare/key"}})
+    told = subjects._test_split(bundle, tmp_path / "store", 8)[2]
+    assert told == f"the test split is not in the store {tmp_path / 'store'}"
+    (tmp_path / "store" / "prepare" / "key" / "files").mkdir(parents=True)
+    hide(monkeypatch, *packages.OPTIONAL)
+    told = subjects._test_split(bundle, tmp_path / "store", 8)[2]
+    assert told == "reading the test split needs the package 'pyarrow' (pip install pyarrow)"
 
 
 @pytest.mark.parametrize("cut", [1, 20, 200])

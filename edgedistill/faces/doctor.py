@@ -24,6 +24,7 @@ GROUPS: Mapping[str, tuple[Sequence[str], str]] = {
         ("torch", "transformers", "accelerate", "datasets", "onnx", "pillow", "pyarrow", "safetensors", "scikit-learn", "scipy", "sympy"),
         "pip install 'edgedistill[build]'",
     ),
+    "quantize": (("onnx", "sympy"), "pip install onnx sympy"),
     "report": (("jinja2", "matplotlib"), "pip install 'edgedistill[report]'"),
     "neural-compressor": (("neural-compressor", "torchao"), "pip install 'edgedistill[neural-compressor]'"),
     "track": (("tensorboard",), "pip install 'edgedistill[track]'"),
