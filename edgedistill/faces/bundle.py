@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 from edgedistill import plugins
 from edgedistill.bundle import reader
+from edgedistill.bundle.damage import noticed
+from edgedistill.checking import read_json
 from edgedistill.errors import ConfigError, DataError, Fault
 from edgedistill.faces import print_json
 from edgedistill.faces.bench import folder
@@ -79,7 +81,8 @@ def report(result: Path, form: str, out: Path | None) -> None:
                 f"{result} was taken of {bundle}, which is no longer there", hint="edgedistill report BUNDLE renders a bundle by itself"
             )
     opened = _open(bundle)
-    reader.check_model(opened)  # what a report says is of the files that were packed
+    with noticed(bundle):
+        reader.check_model(opened)  # what a report says is of the files that were packed
     text = _render(opened, document, form)
     if out is None:
         print(text)
@@ -94,7 +97,8 @@ def report(result: Path, form: str, out: Path | None) -> None:
 
 def verify(path: Path, *, as_json: bool) -> None:
     """Print what holds; what does not is raised."""
-    sentences = reader.verify(_existing(path))
+    with noticed(path):
+        sentences = reader.verify(_existing(path))
     if as_json:
         print_json({"schema": "edgedistill.verify/1", "bundle": str(path), "ok": True, "checks": sentences})
         return
@@ -118,7 +122,7 @@ def _read_bench(file: Path) -> dict[str, Any]:
     from edgedistill.measure.run import SCHEMA
 
     try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON: {error}") from error
     wrong, writes = f"{file} is not an {SCHEMA} document", "edgedistill bench BUNDLE --out DIR writes one"
@@ -136,5 +140,7 @@ def _read_bench(file: Path) -> dict[str, Any]:
 def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str) -> str:
     from edgedistill.measure.report import make_report
 
-    text: str = plugins.load("formats", form).render(make_report(bundle, document))
+    writer = plugins.load("formats", form)
+    with noticed(bundle.path):
+        text: str = writer.render(make_report(bundle, document))
     return text
