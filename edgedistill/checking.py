@@ -13,6 +13,8 @@ from edgedistill.characters import is_halved
 from edgedistill.errors import ConfigError, Fault, nearest
 
 Noun = TypeVar("Noun")
+DEEPEST = 32  # tables and lists in each other; a recipe has five
+TOO_DEEP = f"more than {DEEPEST} tables and lists in each other"
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -20,13 +22,35 @@ def read_toml(file: Path) -> dict[str, Any]:
     if is_halved(file.name):
         raise ConfigError(f"{file}: its name is not UTF-8, and what is in it is called by it", hint="mv it to a name in UTF-8")
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from error
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """TOML's tables. Raises TOMLDecodeError, for tables and lists in each other without end too, which would break whatever walks them."""
+    try:
+        found = tomllib.loads(text)
+    except RecursionError as error:
+        raise tomllib.TOMLDecodeError(TOO_DEEP) from error
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer) if isinstance(inner, dict | list)]
+    if level:
+        raise tomllib.TOMLDecodeError(TOO_DEEP)
+    return found
+
+
+def read_json(text: str) -> Any:
+    """A JSON value. Raises ValueError when it is none, and for brackets nested so deep that they cannot be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deep to be read") from error
 
 
 def validate(noun: type[Noun], document: dict[str, Any], name: str) -> tuple[Noun | None, list[Fault]]:

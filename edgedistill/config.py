@@ -10,7 +10,7 @@ from typing import Any
 
 from edgedistill import plugins
 from edgedistill.characters import argument
-from edgedistill.checking import read_toml, validate
+from edgedistill.checking import parsed, read_toml, validate
 from edgedistill.errors import ConfigError, Fault, nearest
 from edgedistill.profiles import load_target
 from edgedistill.spec import Loss, Recipe, Schedule
@@ -73,7 +73,7 @@ def _index(items: Any, name: str, setting: str) -> int:
 def _toml_value(text: str) -> Any:
     """A TOML value; a bare word is taken as a string, because shells eat quotes."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return parsed(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
 

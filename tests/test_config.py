@@ -195,7 +195,16 @@ def test_set_is_a_fault_when_it_leads_nowhere(setting: str, words: str) -> None:
     assert f"--set {setting}" in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"seed = = 1", "not valid TOML"), (b"# caf\xe9", r"not UTF-8 text \(byte 5\)")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"seed = = 1", "not valid TOML"),
+        (b"# caf\xe9", r"not UTF-8 text \(byte 5\)"),
+        (b"x = " + b"[" * 3000, "not valid TOML: more than 32 tables and lists in each other"),
+        (b"x = " + b"[" * 33 + b"]" * 33, "not valid TOML: more than 32"),
+        (b"a." * 2000 + b"b = 1", "not valid TOML: more than 32"),
+    ],
+)
 def test_file_is_a_fault_when_it_is_no_toml_in_utf8(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         load_recipe(str(written(tmp_path, content)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from task_cases import VALUES, Case, case
 
 from edgedistill import plugins, ragged
 from edgedistill.losses import UNLABELLED
+from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL
 
 TASKS = plugins.names("tasks")
@@ -61,6 +63,17 @@ FUNCTIONS: dict[str, int] = {  # and how many arguments each is called with
 }
 
 
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("text", ["[" * 3000, '{"text": ' * 3000, '{"question": ' + "[" * 3000])
+def test_answer_is_a_sentence_when_brackets_are_nested_without_end(name: str, text: str) -> None:
+    """A text may be so; JSON may not, and is refused as any other that is none."""
+    task = plugins.load("tasks", name)
+    with suppress(ValueError):
+        assert task.asked(text)
+    with suppress(ValueError, KeyError):  # a task whose examples are not words has other words to be wrong about
+        task.target(text, {"words": ["a"], "context": "a"}, Data(source="x"))
+
+
 @pytest.fixture(params=TASKS)
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     return case(request.param, tmp_path)
@@ -97,6 +110,7 @@ def test_no_heavy_library_is_loaded_when_tasks_encode_and_answer(tmp_path: Path)
     """Everything that `predict` and `eval` call, in a process where torch cannot be imported."""
     code = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 for name in ("torch", "transformers", "datasets", "sklearn", "scipy", "onnx", "pyarrow"):
     sys.modules[name] = None

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import base64
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, NoneType, UnionType
+from types import ModuleType, NoneType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import plugins, profiles, providers, runtime
-from edgedistill.bundle import archive, sums, tensors, transit
+from edgedistill.bundle import archive, damage, sums, tensors, transit
 from edgedistill.bundle.sums import SUMS
 from edgedistill.cache import digest_file
+from edgedistill.checking import read_json
 from edgedistill.errors import ConfigError, DeviceError, IntegrityError
 from edgedistill.files import GIT
 
-MANIFEST: Mapping[str, type | UnionType] = {  # what every reader of a manifest takes for granted
+MANIFEST: Mapping[str, Any] = {  # what every reader of a manifest takes for granted
     "name": str,
     "target": str,
     "task": str,
@@ -29,11 +29,11 @@ MANIFEST: Mapping[str, type | UnionType] = {  # what every reader of a manifest 
     "n_test": int,
     "model": dict,
     "inputs": list,
-    "encoder": dict,
-    "columns": dict,
+    "encoder": {"max_length": int, "pad_id": int, "files": [str]},
+    "columns": {str: str},
     "separator": str,
     "higher_is_better": bool,
-    "labels": list,
+    "labels": [str],
     "scores": dict,
     "intervals": dict,
     "agreement": dict,
@@ -42,7 +42,7 @@ MANIFEST: Mapping[str, type | UnionType] = {  # what every reader of a manifest 
     "verdicts": list,
     "lineage": dict,
     "profile": dict,
-    "files": dict,
+    "files": {str: {"sha256": str}},
 }
 SCHEMAS = {"edgedistill.bundle/2": MANIFEST, tensors.SCHEMA: tensors.MANIFEST}
 
@@ -92,10 +92,9 @@ def open_bundle(path: Path) -> Bundle:
     if not (path / "manifest.json").is_file():
         raise IntegrityError(f"{path} is not a bundle: it has no manifest.json")
     manifest = _read_json(path / "manifest.json")
-    if manifest.get("schema") not in SCHEMAS:
+    if manifest.get("schema") not in list(SCHEMAS):  # a list, which may be asked for anything
         raise IntegrityError(f"{path / 'manifest.json'} has the schema {manifest.get('schema')!r}; known: {', '.join(SCHEMAS)}")
-    hollow = [name for name, kind in SCHEMAS[manifest["schema"]].items() if name not in manifest or not isinstance(manifest[name], kind)]
-    if hollow:
+    if hollow := damage.hollow(manifest, SCHEMAS[manifest["schema"]]):
         raise IntegrityError(f"{path / 'manifest.json'} is damaged: without a sound {', '.join(hollow)}")
     if manifest["schema"] != tensors.SCHEMA and manifest["task"] not in plugins.names("tasks"):
         raise IntegrityError(f"{path / 'manifest.json'} is of the task '{manifest['task']}', which this edgedistill does not know")
@@ -200,7 +199,7 @@ def worst_difference(outputs: Sequence[Sequence[NDArray[Any]]], cases: Sequence[
 
 def _read_json(file: Path, kind: type = dict) -> Any:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = read_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         why = transit.cause(file, {}, error) if file.is_file() else None
         raise IntegrityError(f"{file} cannot be read: {why.what if why else error}", hint=why.undo if why else "") from error

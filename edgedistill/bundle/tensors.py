@@ -6,7 +6,6 @@ are, and how far from them an answer may be: `tolerance` × the output's `scales
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import runtime
+from edgedistill.checking import read_json
 from edgedistill.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 SCHEMA = "edgedistill.tensors/1"  # 1: first
 GOLDEN_SCHEMA = "edgedistill.golden-tensors/1"
 TASK = "tensors"
-MANIFEST: Mapping[str, type] = {
+MANIFEST: Mapping[str, Any] = {
     "name": str,
     "target": str,
     "task": str,
     "metric": str,
     "n_test": int,
-    "model": dict,
-    "inputs": list,
-    "outputs": list,
+    "model": {"files": [str]},
+    "inputs": [{"name": str}],
+    "outputs": [{"name": str}],
     "fidelity": list,
     "calibration": dict,
     "original": dict,
@@ -44,7 +44,7 @@ MANIFEST: Mapping[str, type] = {
     "verdicts": list,
     "lineage": dict,
     "profile": dict,
-    "files": dict,
+    "files": {str: {"sha256": str}},
 }
 
 Case = tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]
@@ -53,7 +53,7 @@ Case = tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]
 def schema_of(folder: Path) -> str:
     """What a folder's manifest says it is; empty where there is none."""
     try:
-        document = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        document = read_json((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # then the folder is no bundle, whatever it holds
         return ""
     return str(document.get("schema", "")) if isinstance(document, dict) else ""

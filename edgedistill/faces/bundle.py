@@ -9,7 +9,9 @@ from typing import Any, BinaryIO
 
 from edgedistill import plugins
 from edgedistill.bundle import archive, reader
+from edgedistill.bundle.damage import noticed
 from edgedistill.characters import escaped
+from edgedistill.checking import read_json
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.faces import print_json
 from edgedistill.faces.bench import folder
@@ -78,7 +80,8 @@ def report(result: Path, form: str, out: Path | None) -> None:
                 f"{result} was taken of {bundle}, which is no longer there", hint="edgedistill report BUNDLE renders a bundle by itself"
             )
     opened = _open(bundle)
-    reader.check_model(opened)  # what a report says is of the files that were packed
+    with noticed(bundle):
+        reader.check_model(opened)  # what a report says is of the files that were packed
     text = _render(opened, document, form)
     if out is None:
         print(text)
@@ -91,7 +94,8 @@ def report(result: Path, form: str, out: Path | None) -> None:
 
 def verify(path: Path, *, as_json: bool) -> None:
     """Print what holds; what does not is raised."""
-    sentences = reader.verify(_existing(path))
+    with noticed(path):
+        sentences = reader.verify(_existing(path))
     if as_json:
         print_json({"schema": "edgedistill.verify/1", "bundle": str(path), "ok": True, "checks": sentences})
         return
@@ -116,7 +120,7 @@ def _read_bench(file: Path) -> dict[str, Any]:
     from edgedistill.measure.run import READ, SCHEMA
 
     try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON: {error}") from error
     wrong, writes = f"{file} is not an {SCHEMA} document", "edgedistill bench BUNDLE --out DIR writes one"
@@ -134,5 +138,7 @@ def _read_bench(file: Path) -> dict[str, Any]:
 def _render(bundle: reader.Bundle, document: Mapping[str, Any] | None, form: str) -> str:
     from edgedistill.measure.report import make_report
 
-    text: str = plugins.load("formats", form).render(make_report(bundle, document))
+    writer = plugins.load("formats", form)
+    with noticed(bundle.path):
+        text: str = writer.render(make_report(bundle, document))
     return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import runtime
+from edgedistill.checking import read_json
 from edgedistill.tasks import Row
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def asked(text: str) -> dict[str, Any]:
     """What a user gives `predict`, by role: a text, or a JSON object with `text` and `pair`. Raises ValueError when it is neither."""
     if not text.startswith("{"):
         return {"text": text}
-    found = json.loads(text)
+    found = read_json(text)
     if not isinstance(found.get("text"), str):
         raise ValueError('a JSON object with "text" (and "pair") is wanted')
     return {role: str(found[role]) for role in ("text", "pair") if role in found}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import packages
+from edgedistill.checking import read_json
 from edgedistill.errors import IntegrityError
 from edgedistill.tasks._text import forward, pick, picks
 from edgedistill.tasks.text_classification import (
@@ -105,7 +105,7 @@ def load(folder: Path) -> Processor:
     """The processor of a folder. Raises IntegrityError when its file is not one."""
     file = folder / FILES[0]
     try:
-        spec = json.loads(file.read_text(encoding="utf-8"))
+        spec = read_json(file.read_text(encoding="utf-8"))
         size = spec["size"]
         if isinstance(size, int):  # whether of both sides or of the shorter one, older files left to the class that reads them
             raise ValueError(f"its size is the number {size}; AutoImageProcessor.from_pretrained(…).save_pretrained(…) of transformers writes it out")

@@ -5,13 +5,13 @@ The metric is macro F1 at the threshold ½ (Demszky et al. 2020, arXiv:2005.0054
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgedistill.checking import read_json
 from edgedistill.spec import Data
 from edgedistill.tasks import Outputs
 from edgedistill.tasks._classes import natural, same
@@ -35,7 +35,7 @@ ANSWER = "`logits` has one number for each entry of `labels.json`; those above 0
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:
     """The names of the classes: a JSON list, or names with the recipe's separator between them."""
-    parts = json.loads(value) if value.startswith("[") else value.split(data.separator)
+    parts = read_json(value) if value.startswith("[") else value.split(data.separator)
     if not isinstance(parts, list):
         raise ValueError("labels are a JSON list or names with a separator")
     return sorted({str(part).strip() for part in parts} - {""})

@@ -7,7 +7,6 @@ answer is the first token's score beating the best stretch (SQuAD 2.0, section 4
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections import Counter
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import runtime
+from edgedistill.checking import read_json
 from edgedistill.ragged import CLOSED
 from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL, Outputs, Row
@@ -56,7 +56,7 @@ def example(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def asked(text: str) -> dict[str, Any]:
     """What a user gives `predict`, by role: a JSON object with `question` and `context`. Raises ValueError when it is not."""
-    found = json.loads(text) if text.startswith("{") else {}
+    found = read_json(text) if text.startswith("{") else {}
     if not all(isinstance(found.get(key), str) and found[key] for key in ("question", "context")):
         raise ValueError('a JSON object is wanted: {"question": "…", "context": "…"}')
     return {"text": found["context"], "pair": found["question"]}
@@ -64,7 +64,7 @@ def asked(text: str) -> dict[str, Any]:
 
 def target(value: str, example: Mapping[str, Any], data: Data) -> list[dict[str, Any]]:
     """The answers, a JSON list of {text, answer_start} that is empty where there is none, with their first and last word."""
-    found = json.loads(value) if value else []
+    found = read_json(value) if value else []
     if not isinstance(found, list) or not all(isinstance(one, dict) and {"text", "answer_start"} <= one.keys() for one in found):
         raise ValueError('answers are a JSON list of {"text": …, "answer_start": …}')
     return [_placed(example["context"], str(one["text"]), int(one["answer_start"])) for one in found]

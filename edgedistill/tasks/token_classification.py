@@ -6,7 +6,6 @@ so every word gets a tag. The metric is entity F1 as conlleval and seqeval count
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedistill import runtime
+from edgedistill.checking import read_json
 from edgedistill.spec import Data
 from edgedistill.tasks import NO_LABEL, Outputs, Row
 from edgedistill.tasks._classes import natural, same, softmax
@@ -58,7 +58,7 @@ def example(values: Mapping[str, Any]) -> dict[str, Any]:
 def _listed(text: str) -> list[Any] | None:
     """A JSON list; None for a text, which may begin with a bracket too."""
     try:
-        found = json.loads(text) if text.startswith("[") else None
+        found = read_json(text) if text.startswith("[") else None
     except ValueError:
         return None
     return found if isinstance(found, list) else None
@@ -70,7 +70,7 @@ def target(value: str, example: Mapping[str, Any], data: Data) -> list[str]:
     A word that a span meets is its whole: an end within a word takes the rest of it along. Raises ValueError when tags and words are not as
     many, and for a span that is not one of this text.
     """
-    found = json.loads(value) if value.startswith("[") else value.split()
+    found = read_json(value) if value.startswith("[") else value.split()
     if "spans" in example and all(isinstance(one, list) and len(one) == 3 for one in found):
         check_spans(found, example["length"])
         return tags_of_spans([(start, end) for start, end in example["spans"]], found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgedistill import ragged, runtime, surgery
+from edgedistill.checking import read_json
 from edgedistill.errors import ConfigError, Fault
 from edgedistill.training import _tokenizer
 
@@ -46,7 +46,7 @@ def folder_faults(where: str, folder: Path) -> list[Fault]:
 def read_config(folder: Path) -> Mapping[str, Any]:
     """The model's config.json. Raises ConfigError when it is not JSON."""
     try:
-        config: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: Mapping[str, Any] = read_json((folder / "config.json").read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ConfigError(f"{folder / 'config.json'} cannot be read: {error}") from error
     if not isinstance(config, dict):
