@@ -81,8 +81,8 @@ def padding_faults(where: str, auto_class: str, folder: Path) -> list[Fault]:
     """A decoder's answer stands at a text's last token, which it finds by the padding behind it: without a padding token it takes no batch."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    config = full_config(folder)
-    by_mask = auto_class != DECIDES_AT_THE_END or config["model_type"] in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    config = full_config(folder) if auto_class == DECIDES_AT_THE_END else {}
+    by_mask = config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if by_mask or "vocab_size" not in config or config.get("pad_token_id") is not None:
         return []
     if _tokenizer.padding(folder, load_tokenizer(folder), config) is not None:
