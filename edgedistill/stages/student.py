@@ -54,6 +54,7 @@ def _config_faults(params: Params, teacher: Path, auto_class: str) -> list[Fault
     """What transformers has against a student of the teacher's family with these sizes, and whether the texts fit it."""
     import transformers
 
+    models.quieten()
     auto, method = getattr(transformers, auto_class), plugins.load("students", "config")
     config = transformers.AutoConfig.from_pretrained(teacher)
     found: list[Fault] = method.refusals(params.student, config, lambda changed: auto.from_config(changed, attn_implementation="eager"))
