@@ -12,15 +12,18 @@ import stage_cases
 import torch
 from conftest import CLASSES, make_teacher
 from safetensors.torch import load_file, save_file
+from tiny import make_any, make_tokenizer, origin, origin_of
 from tiny import make_teacher as make_tiny
-from tiny import make_tokenizer, origin, origin_of
 
 from edgedistill import ragged, runtime, surgery
 from edgedistill.errors import ConfigError
 from edgedistill.progress import Event, Progress, silent
 from edgedistill.spec import Inputs, Student
 from edgedistill.stages import export, label, teach
+from edgedistill.stages._training import predict
 from edgedistill.students import checkpoint, prune
+from edgedistill.tasks import image_classification
+from edgedistill.tasks import text_classification as task
 from edgedistill.training import models
 
 AUTO = "AutoModelForSequenceClassification"
@@ -150,6 +153,24 @@ def test_rows_are_labelled_in_the_recipes_type_only_where_there_is_a_gpu(monkeyp
         assert label._dtype(asked, Progress(told.append, "label")) == found
         assert label._dtype(label.Params(task=TASK, max_length=24), Progress(told.append, "label")) == "float32"
     assert [event.text for event in told] == ["teacher.dtype = 'bfloat16' is for a GPU, and there is none here: the teacher labels in float32"]
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_answers_are_nearly_float32s_when_the_teacher_labels_in_a_narrower_type(plain: Path, kind: str) -> None:
+    """bfloat16 keeps 8 bits of a number, float16 11: through four layers the answers, of the order of 0.1, stay within some of the last."""
+    encoder = models.load_tokenizer(plain)
+    rows = task.encode(encoder, [{"text": "a sunny day"}, {"text": "the film was very cold"}], 24)
+    found, wanted = (predict(models.load_model(AUTO, plain, dtype=name), task, rows) for name in (kind, "float32"))
+    np.testing.assert_allclose(np.concatenate([one[0] for one in found]), np.concatenate([one[0] for one in wanted]), atol=0.02)
+    assert {array.dtype for one in found for array in one} == {np.dtype("float32")}
+
+
+def test_images_are_read_in_the_weights_type_when_it_is_narrower() -> None:
+    model = make_any("vit").bfloat16()
+    processor = image_classification.Processor(height=8, width=8, mode="RGB", resample=2, scale=1 / 255, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    row = image_classification.ImageRow(pixels=np.zeros((3, 8, 8), np.uint8), processor=processor)
+    ((answer,),) = predict(model, image_classification, [[row]])
+    assert (answer.dtype, answer.shape) == (np.float32, (1, 3))
 
 
 def test_known_types_are_listed_when_the_recipes_is_none() -> None:

@@ -150,16 +150,18 @@ def curves(trained: Trained) -> dict[str, Any]:
 def predict(
     model: Any, task: Any, examples: Sequence[Sequence[Any]], batch_size: int = 128, seen: Callable[[int], None] = lambda done: None
 ) -> list[list[NDArray[np.float32]]]:
-    """A torch model's answers to every row of every example."""
+    """A torch model's answers to every row of every example; one whose weights are narrower than float32 computes in their type throughout."""
     machine = accelerator()
     model = model.to(machine.device).eval()
+    kind = next(model.parameters()).dtype
     rows = [row for one in examples for row in one]
     attend(model, max(map(len, rows), default=0))
     found: dict[int, NDArray[np.float32]] = {}
-    with torch.inference_mode(), machine.autocast():
+    with torch.inference_mode(), machine.autocast() if kind == torch.float32 else nullcontext():
         for batch in runtime.by_length(rows, batch_size, LABELLED_TOKENS):
             some = [rows[index] for index in batch]
-            inputs = accepted(model, {name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds(some, pad_id(model)).items()})
+            inputs = {name: torch.from_numpy(value).to(machine.device) for name, value in task.feeds(some, pad_id(model)).items()}
+            inputs = {name: value.to(kind) if value.is_floating_point() else value for name, value in accepted(model, inputs).items()}
             raw = task.forward(model, inputs).float().cpu().numpy()
             found.update(zip(batch.tolist(), ragged.cut(task, raw, some), strict=True))
             seen(len(found))

@@ -17,7 +17,7 @@ import numpy as np
 from edgedistill import plugins
 from edgedistill.cache import RESUME
 from edgedistill.data._augment import drawn, exchanged, left_out, replaced
-from edgedistill.errors import Fault
+from edgedistill.errors import ConfigError, Fault
 from edgedistill.files import PART
 from edgedistill.progress import Progress
 from edgedistill.spec import Augment, Inputs
@@ -66,6 +66,15 @@ def _model_faults(folder: Path, max_length: int) -> list[Fault]:
         return [Fault("augment.model", f"{folder} is a {kinds[0]}, not a masked language model", "name one that was saved with its head")]
     long = [Fault("augment.model", fault.what, fault.hint) for fault in models.length_faults(config, max_length, "it")]
     return long + models.text_faults(plugins.load("tasks", "masked-language-modeling"), folder, max_length, "augment.model")
+
+
+def _augmenter(params: Params, place: str) -> Path:
+    """The masked language model's folder. Raises ConfigError where it is of no use: a hub's is here only now."""
+    folder = models.resolve(place)
+    faults = models.folder_faults("augment.model", folder) or _model_faults(folder, params.max_length)
+    if faults:
+        raise ConfigError(faults)
+    return folder
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
@@ -140,7 +149,7 @@ def _candidates(params: Params, inputs: Inputs, source: Sequence[Mapping[str, An
     for start in range(0, len(source), SHARD):
         shard = folder / f"substitutes-{start // SHARD:05d}.json"
         if not shard.is_file():
-            model = model or Substitutes(models.resolve(inputs.places["augmenter"]), params.max_length)
+            model = model or Substitutes(_augmenter(params, inputs.places["augmenter"]), params.max_length)
             _write(shard, list(_shard(params, source[start : start + SHARD], start, model)))
         progress.advance(min(start + SHARD, len(source)), len(source), "rows", "words from the masked model")
         read = json.loads(shard.read_text(encoding="utf-8"))

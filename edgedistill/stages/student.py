@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import plugins, students
-from edgedistill.errors import Fault, StageError
+from edgedistill.errors import ConfigError, Fault, StageError
 from edgedistill.progress import Progress
 from edgedistill.spec import Inputs, Round, Student
 from edgedistill.stages import needs_files
@@ -47,14 +47,14 @@ def requires(params: Params, places: Mapping[str, str]) -> list[Fault]:
     own = places.get("student", "hub:")
     if own.startswith("hub:"):
         return faults
-    faults += models.folder_faults("student.model", Path(own)) or _checkpoint_faults(params, Path(own), auto_class)
-    return faults
+    return faults + _checkpoint_faults(params, Path(own))
 
 
 def _config_faults(params: Params, teacher: Path, auto_class: str) -> list[Fault]:
     """What transformers has against a student of the teacher's family with these sizes, and whether the texts fit it."""
     import transformers
 
+    models.quieten()
     auto, method = getattr(transformers, auto_class), plugins.load("students", "config")
     config = transformers.AutoConfig.from_pretrained(teacher)
     found: list[Fault] = method.refusals(params.student, config, lambda changed: auto.from_config(changed, attn_implementation="eager"))
@@ -62,10 +62,25 @@ def _config_faults(params: Params, teacher: Path, auto_class: str) -> list[Fault
     return found + (models.length_faults(method.changed(params.student, config).to_dict(), params.max_length, "the student") if shortened else [])
 
 
-def _checkpoint_faults(params: Params, folder: Path, auto_class: str) -> list[Fault]:
+def _checkpoint_faults(params: Params, folder: Path) -> list[Fault]:
+    faults = models.folder_faults("student.model", folder)
+    if faults:
+        return faults
+    task = plugins.load("tasks", params.task)
     long = models.length_faults(models.full_config(folder), params.max_length, "the student")
-    told = models.text_faults(plugins.load("tasks", params.task), folder, params.max_length, "the student")
-    return long + told + models.padding_faults("student.model", auto_class, folder)
+    told = models.text_faults(task, folder, params.max_length, "the student")
+    return long + told + models.padding_faults("student.model", task.AUTO_CLASS, folder)
+
+
+def _checkpoint(params: Params, place: str | None) -> Path | None:
+    """The checkpoint's folder. Raises ConfigError where it is of no use: a hub's is here only now."""
+    if place is None:
+        return None
+    folder = models.resolve(place)
+    faults = _checkpoint_faults(params, folder)
+    if faults:
+        raise ConfigError(faults)
+    return folder
 
 
 def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[str, Any]:
@@ -76,8 +91,7 @@ def run(params: Params, inputs: Inputs, out: Path, progress: Progress) -> dict[s
     encoder = models.load_encoder(task, teacher)
     tokenizer = encoder if hasattr(encoder, "get_vocab_size") else None
     texts = texts_of(one for name in ("train", "transfer") for one in read_split(prepared, name).examples) if tokenizer else []
-    place = inputs.places.get("student")
-    checkpoint = models.resolve(place) if place else None
+    checkpoint = _checkpoint(params, inputs.places.get("student"))
     model = models.load_model(task.AUTO_CLASS, teacher)
     origin = students.Origin(
         teacher=model,

@@ -82,8 +82,8 @@ def padding_faults(where: str, auto_class: str, folder: Path) -> list[Fault]:
     """A decoder's answer stands at a text's last token, which it finds by the padding behind it: without a padding token it takes no batch."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    config = full_config(folder)
-    by_mask = auto_class != DECIDES_AT_THE_END or config["model_type"] in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    config = full_config(folder) if auto_class == DECIDES_AT_THE_END else {}
+    by_mask = config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if by_mask or "vocab_size" not in config or config.get("pad_token_id") is not None:
         return []
     if _tokenizer.padding(folder, load_tokenizer(folder), config) is not None:
@@ -116,6 +116,16 @@ def resolve(place: str) -> Path:
         raise ConfigError(f"{place} cannot be had from the hub: {error}", hint="give a local folder, or set HF_HOME to a filled cache") from error
 
 
+def quieten() -> None:
+    """Errors alone from transformers, and from torchao, which it imports where it is installed and which warns of what is not on this machine."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **options: Any) -> Any:
     """A transformers model by the name of its auto class, in eager attention, the only form whose export fuses.
 
@@ -128,10 +138,7 @@ def load_model(auto_class: str, folder: Path, *, fresh_head: bool = False, **opt
     faults = folder_faults("", folder) or padding_faults("", auto_class, folder)
     if faults:
         raise ConfigError(faults)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    for name in ("torchao", "torch.utils._pytree"):  # transformers imports torchao where it is installed, which warns of what is not on this machine
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quieten()
     try:
         auto = getattr(transformers, auto_class)
         model, loading = surgery.load(auto, folder, attn_implementation="eager", use_safetensors=True, output_loading_info=True, **options)
