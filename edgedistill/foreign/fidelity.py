@@ -51,16 +51,6 @@ class Judge:
         """The rows that it judges on."""
         return self.original.samples
 
-    @property
-    def session(self) -> Any:
-        """The original's."""
-        return self.original.session
-
-    @property
-    def limit(self) -> float:
-        """The share of decisions and whole numbers that must be the original's."""
-        return self.limits.agreement
-
     def __call__(self, file: Path, first: int | None = None) -> search.Judged:
         """Score, agreement, and why the file cannot be shipped."""
         found = self.compare(file, first)

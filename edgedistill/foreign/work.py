@@ -111,7 +111,7 @@ def _source(ready: prepare.Prepared, samples: Samples, judge: Judge) -> quantize
         calibration=lambda: (samples.feed(row) for row in samples.calibration),
         sizes=sizes,
         divergence=judge.divergence,
-        holds=lambda file: search.holds(judge, file, judge.limit),
+        holds=lambda file: search.holds(judge, file, judge.limits.agreement),
     )
 
 
