@@ -17,9 +17,9 @@ from edgedistill.foreign.usage import usage
 from edgedistill.spec import Artifact, Target, plain
 from edgedistill.wording import MEGA, megabytes
 
+MOST_TOLD = 20  # outputs whose measure the report tells: a language model's cache has hundreds
 TOLERANCE, TOLERANCE_INT8 = 1e-3, 0.1  # of a golden answer, as a share of the output's scale: integer kernels differ between machines
 PART = ".part"
-MOST_TOLD = 20  # outputs whose measure the report tells: a language model's cache has hundreds
 
 
 @contextmanager

@@ -39,15 +39,16 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     external_files(model, Path(job["model"]))  # again: this is another process, and the file may be another
     samples = gather([_input(one) for one in job["inputs"]], Path(job["calibration"]) if job["calibration"] else None, job["rows"])
     original = Original(Path(job["model"]), samples, job["threads"])
-    _runs_on_all(original, job["calibration"])
+    _runs_on_all(original, samples, job["calibration"])
     judge = Judge(original, model, Limits(**job["fidelity"]), job["classes"], job["threads"])
+    del model
     progress.begin(f"{len(samples.calibration)} rows to calibrate, {len(samples.judging)} to judge; preparing the graph")
     ready = prepare.prepare(Path(job["model"]), folder, job["opset_max"], job["ir_max"], _sameness(judge, job["fp32_max_abs"]))
     if job["one_shape"]:
         ready = _at_one_shape(ready, samples, folder)
     found = search.find(job["wanted"], _source(ready, samples, judge), judge, _limits(job), _clock(job, samples), folder, progress)
     graphs_of = {"fp32": graphs.summary(ready.fused), "chosen": graphs.summary(found.file)}
-    golden, outputs = _golden(found.file, samples, folder), judge.records[found.chosen.scheme]
+    golden = _golden(found.file, samples, folder)
     return {
         "candidates": [asdict(_with_fidelity(one, judge.records)) for one in found.candidates],
         "scheme": found.chosen.scheme,
@@ -58,9 +59,9 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
         "bytes": graphs.size(found.file),
         "opset": ready.opset,
         "ir_version": ready.ir_version,
-        "notes": [*ready.notes, *_deaf(outputs), *_odd(outputs)],
-        "measures": [summary(one, judge.limits) for one in outputs],
-        "fidelity": [asdict(one) for one in outputs],
+        "notes": [*ready.notes, *_deaf(judge.records[found.chosen.scheme]), *_odd(judge.records[found.chosen.scheme])],
+        "measures": [summary(one, judge.limits) for one in judge.records[found.chosen.scheme]],
+        "fidelity": [asdict(one) for one in judge.records[found.chosen.scheme]],
         "inputs": [asdict(one) for one in samples.inputs],
         "samples": dict(samples.facts),
         "golden": golden,
@@ -70,9 +71,8 @@ def run(job: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None]) -> di
     }
 
 
-def _runs_on_all(original: Original, file: str) -> None:
+def _runs_on_all(original: Original, samples: Samples, file: str) -> None:
     """Raises DataError with the first row of the user's file that the original does not take: an id beyond its table, say."""
-    samples = original.samples
     for number, place in enumerate(samples.places):
         at = number - len(samples.calibration)
         try:
