@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from conftest import run_cli
 from foreign_models import classifier, graph, save, scaled
 from onnx import TensorProto, helper
 
@@ -328,11 +330,12 @@ def encoder() -> onnx.ModelProto:
 
 def test_int8_is_shipped_and_verified_when_an_encoder_has_a_mask_and_a_list_beside(tmp_path: Path) -> None:
     """No largest value of 384 is asked for, and every answer is told with its measure and why."""
-    from edgedistill.bundle.reader import verify
+    from edgedistill.bundle.reader import open_bundle, verify
     from edgedistill.config import load_target
     from edgedistill.foreign.run import Asked, quantize
+    from edgedistill.measure.subjects import _foreign
     from edgedistill.profiles import only
-    from edgedistill.progress import silent
+    from edgedistill.progress import Progress, silent
 
     target = only(load_target("android-arm64"), "int8-dynamic")
     file = save(encoder(), tmp_path / "encoder.onnx")
@@ -346,9 +349,23 @@ def test_int8_is_shipped_and_verified_when_an_encoder_has_a_mask_and_a_list_besi
     assert any("'masked' is NaN, infinite or a mask's lowest number at 256 places" in note for note in done["notes"])
     assert [one.partition(":")[0] for one in done["measures"]] == ["output 'embedding'", "output 'masked'", "output 'places'"]
     assert "golden answers" in " ".join(verify(tmp_path / "out"))
+    asked_on_devices = _foreign(open_bundle(tmp_path / "out"), tmp_path / "store", Progress(silent, "bench"))[-1].job
+    assert asked_on_devices["outputs"] == ["embedding", "places"]  # JSON knows no infinity, and an agent compares numbers
+    json.dumps(asked_on_devices, allow_nan=False)
+    history = json.loads((tmp_path / "out" / "history.json").read_text(encoding="utf-8"))
+    assert history["measures"] == done["measures"]
+    assert history["notes"][0].startswith("Measured: output 'embedding': cosine ")  # the report shows these
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "| near: its name says 'embedding' |" in readme
     assert "| items: its length, on axis 1, depends on the data |" in readme
+
+
+def test_output_is_named_when_classes_are_asked_of_one_that_is_not_there(tmp_path: Path) -> None:
+    file = save(classifier(), tmp_path / "model.onnx")
+    words = ["quantize", str(file), "-t", "linux-x64", "--scheme", "fp32", "--out", "out", "--classes", "logit"]
+    told = run_cli(*words, cwd=tmp_path, check=2).stderr
+    assert "--classes logit: the model has no such output" in told
+    assert "did you mean 'logits'?" in told
 
 
 # limits

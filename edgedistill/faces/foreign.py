@@ -9,12 +9,11 @@ from typing import Any
 
 from edgedistill import config, profiles
 from edgedistill.faces import print_json, sizes
+from edgedistill.foreign.pack import MOST_TOLD
 from edgedistill.foreign.run import Asked
 from edgedistill.foreign.run import quantize as make
 from edgedistill.progress import drawn
 from edgedistill.wording import left_in_float, megabytes, named
-
-MOST = 20  # outputs that are told one by one: a language model's cache has hundreds
 
 
 def quantize(
@@ -60,10 +59,10 @@ def _tell_table(document: Mapping[str, Any]) -> None:
     print(f"{'scheme':32}{'size':>9}{'agrees':>11}{'SQNR dB':>9}{'÷ fp32':>8}  reason", file=sys.stderr)
     for one in document["candidates"]:
         print(_row(one), file=sys.stderr)
-    for measure in document["measures"][:MOST]:
+    for measure in document["measures"][:MOST_TOLD]:
         print(measure, file=sys.stderr)
-    if len(document["measures"]) > MOST:
-        print(f"and {len(document['measures']) - MOST} more outputs, which --json lists", file=sys.stderr)
+    if len(document["measures"]) > MOST_TOLD:
+        print(f"and {len(document['measures']) - MOST_TOLD} more outputs, which --json lists", file=sys.stderr)
     for note in document["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(f"inputs: {document['samples']['sentence']}", file=sys.stderr)

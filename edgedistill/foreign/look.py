@@ -239,6 +239,6 @@ def _timed(session: Any, feeds: Feeds, allowed: float) -> tuple[float, list[Any]
     for entry, array in zip(session.get_outputs(), outputs, strict=True):
         if sum(bad := finite.bad(array)) > allowed * array.size:
             raise finite.NotFiniteError(
-                f"in fp32 it answers NaN or infinity to input 0: {finite.said(*bad)} of the {array.size} values of output '{entry.name}'"
+                f"it answers NaN or infinity to input 0: {finite.said(*bad)} of the {array.size} values of output '{entry.name}'"
             )
     return took, outputs

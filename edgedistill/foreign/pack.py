@@ -18,6 +18,7 @@ from edgedistill.foreign.usage import usage
 from edgedistill.spec import Artifact, Target, plain
 from edgedistill.wording import MEGA, megabytes
 
+MOST_TOLD = 20  # outputs whose measure the report tells: a language model's cache has hundreds
 TOLERANCE, TOLERANCE_INT8 = 1e-3, 0.1  # of a golden answer, as a share of the output's scale: integer kernels differ between machines
 
 
@@ -93,10 +94,21 @@ def _history(target: Target, found: Mapping[str, Any]) -> dict[str, Any]:
         "curves": {},
         "candidates": found["candidates"],
         "forbidden": forbidden,
-        "notes": found["notes"],
+        "notes": [*_measured(found), *found["notes"]],
+        "measures": found["measures"],
         "graph": found["graph"],
         "calibration": found["samples"],
     }
+
+
+def _measured(found: Mapping[str, Any]) -> list[str]:
+    """How outputs were held against the original's, for the report: the first of them, and how many more there are."""
+    said = [f"Measured: {one}." for one in found["measures"][:MOST_TOLD]]
+    more = len(found["measures"]) - len(said)
+    said += [f"Measured: {more} more outputs, which history.json lists."] if more else []
+    if all(one["measure"] in ("near", "not compared") for one in found["fidelity"]):
+        said.append("No output decides anything: what is called agreement is the lowest cosine.")
+    return said
 
 
 def _manifest(target: Target, model: Path, facts: Mapping[str, Any], found: Mapping[str, Any], lineage: str) -> dict[str, Any]:

@@ -43,11 +43,7 @@ An app is right when its answers to the cases of `golden.npz` are within `golden
 
 ## Against the original
 
-| output | agreement | SQNR | largest difference | cosine | inputs within 20 dB | what counts, and why |
-|---|---|---|---|---|---|---|
 {_fidelity(found)}
-`argmax` is the place of the largest value, `near` cosine and SQNR, `equal` the share of equal values, `items` the share that lists have in common.
-
 {notes}
 Here: `edgedistill verify .`, `edgedistill bench . --store STORE` (latency beside the original), `edgedistill report . --format md`.
 `history.json` holds every scheme that was tried and why it lost; `manifest.json` the device profile and the digest of every file, which
@@ -60,11 +56,15 @@ def _rows(entries: Any, *keys: str) -> str:
 
 
 def _fidelity(found: Mapping[str, Any]) -> str:
-    return "".join(
+    """The table of outputs, with what each was measured by."""
+    rows = (
         f"| `{_line(one['output'])}` | {_said(one['agreement'], '.2%')} | {_level(one)} | {_said(one['max_abs'], '.3g')} | "
         f"{_said(one['cosine'], '.5f')} | {_said(one['close'], '.2%')} | {one['measure']}: {_line(one['why'])} |\n"
         for one in found["fidelity"]
     )
+    head = "| output | agreement | SQNR | largest difference | cosine | inputs within 20 dB | what counts, and why |\n|---|---|---|---|---|---|---|\n"
+    told = "`argmax`: the place of the largest value; `near`: cosine and SQNR; `equal`: the share of equal values; `items`: the share in common.\n"
+    return f"{head}{''.join(rows)}\n{told}"
 
 
 def _said(value: float | None, form: str) -> str:
