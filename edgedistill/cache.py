@@ -104,7 +104,7 @@ class Store:
         files.mkdir(parents=True, exist_ok=True)
         for beside in list(files.rglob(f"*{PART}")):  # what a killed run was writing: files, and the folder of a checkpoint
             shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
-        started = time.monotonic()
+        started, busy = time.monotonic(), time.process_time()
         forget_peak()
         facts = run(files)
         shutil.rmtree(files / RESUME, ignore_errors=True)
@@ -116,6 +116,7 @@ class Store:
             "facts": facts,
             "files": digest_folder(files),
             "seconds": round(time.monotonic() - started, 3),
+            "cpu_seconds": round(time.process_time() - busy, 3),
             "peak_bytes": peak_bytes(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import run_cli
+
+from edgedistill import config, estimate, pipeline, profiles
+from edgedistill.cache import Store
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,6 +57,22 @@ def test_bundle_is_five_times_faster_than_the_teacher_when_measured_in_turns(doc
     bench = json.loads(run_cli("bench", document["bundle"], "--mode", "quick", "--json", cwd=place).stdout)
     assert bench["devices"][0]["threads"] == 1
     assert bench["devices"][0]["ratios"]["bundle"]["median_ratio"] <= 0.20
+
+
+@pytest.mark.parametrize("stage", ["teach", "label", "distil"])
+def test_estimate_is_within_a_factor_of_two_of_what_was_spent(document: dict[str, Any], place: Path, stage: str) -> None:
+    """In seconds of one core, as the build took them: whatever else runs beside the tests is not counted. Memory as the system counted it."""
+    recipe, base = config.load_recipe("default", ["controls=true"])
+    steps = pipeline.plan(recipe, profiles.load_target("android-arm64"), base)
+    speed = estimate.measured()
+    assert speed is not None
+    found = estimate.costs(recipe, steps, {step.key for step in steps}, replace(speed, cores=1))
+    store = Store(place / ".edgedistill")
+    for step in (step for step in steps if step.stage == stage):
+        made = store.find(step)
+        assert made is not None
+        assert 0.5 <= found[step.key].seconds / made.receipt["cpu_seconds"] <= 2.0
+        assert made.receipt["peak_bytes"] is None or 0.5 <= found[step.key].bytes / made.receipt["peak_bytes"] <= 2.0
 
 
 def test_bundle_is_whole_when_verified(document: dict[str, Any], place: Path) -> None:
