@@ -14,6 +14,7 @@ import numpy as np
 
 from edgedistill import graphs, runtime
 from edgedistill.errors import ConfigError
+from edgedistill.foreign import finite
 from edgedistill.foreign.inputs import Feeds
 from edgedistill.foreign.walk import called, inner
 
@@ -94,8 +95,8 @@ def _differ(names: Sequence[str], first: Sequence[Any], second: Sequence[Any]) -
             return f"output '{name}' has the shape {list(one.shape)}, then {list(other.shape)}"
         if one.dtype.kind != "f" and not np.array_equal(one, other):
             return f"output '{name}' differs at {np.mean(one != other):.0%} of its places"
-        far = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
-        if not far <= SAME * max(1.0, float(np.abs(one.astype(np.float64)).max(initial=0))):
+        far = finite.largest_difference(one, other)
+        if not far <= SAME * max(1.0, float(np.abs(finite.numbers(one)).max(initial=0))):
             return f"output '{name}' differs by {far:.3g}"
     return ""
 
