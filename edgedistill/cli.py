@@ -91,9 +91,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Print the steps of a build, with what is cached and what is to do. Nothing runs."""
-    from edgedistill.faces import build as face
+    from edgedistill.faces import plan as face
 
-    face.show_plan(recipe, target, settings or [], store, deep=deep, as_json=as_json)
+    face.plan(recipe, target, settings or [], store, deep=deep, as_json=as_json)
 
 
 @app.command(name="eval")

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import config, estimate, pipeline, plugins, profiles, samples
+from edgedistill import pipeline, plugins, profiles, samples
 from edgedistill.cache import Store, digest_file, write_json
 from edgedistill.devices import local
-from edgedistill.errors import ConfigError, EdgedistillError, Fault
+from edgedistill.errors import ConfigError, EdgedistillError
 from edgedistill.faces import print_json, targets_table
+from edgedistill.faces.plan import announce
+from edgedistill.faces.recipes import load
 from edgedistill.faces.tracking import tracked
 from edgedistill.files import write_text
 from edgedistill.progress import Progress, Tell, both, drawn
-from edgedistill.spec import Recipe, Step, Target
 from edgedistill.wording import megabytes
 
 SCHEMA = "edgedistill.build/1"  # 1: first
-PLAN_SCHEMA = "edgedistill.plan/1"  # 1: first; later seconds and bytes of what is to do
 FORMATS = ("html", "md", "json")
 SHOWN = "shown.json"  # what the report was written from
 
@@ -38,12 +37,12 @@ def run(
     scheme: str | None = None,
 ) -> None:
     """Build, measure, report, print; raises GateError at the end when a gate does not hold."""
-    recipe, base, targets = _load(recipe_name, target_names, settings, scheme)
+    recipe, base, targets = load(recipe_name, target_names, settings, scheme)
     store = Store(store_dir)
     with tracked(trackers, recipe.name, store_dir / "tracking") as hears, drawn() as draws:
         tell = both(draws, hears)
         _warn_if_busy(tell)
-        results = pipeline.build(recipe, targets, base, store, tell, lambda plans: _announce(recipe, plans, store, tell))
+        results = pipeline.build(recipe, targets, base, store, tell, lambda plans: announce(recipe, plans, store, tell))
         table = targets_table.rows(results)
         documents = [
             _document(one) | {"report": _page(one, table, store_dir, tell) if bench else None} for one in results if isinstance(one, pipeline.Done)
@@ -58,60 +57,12 @@ def run(
     pipeline.hold_gates(results)
 
 
-def show_plan(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path, *, deep: bool, as_json: bool) -> None:
-    """Print the steps with cached or to-do marks. Raises ConfigError with what a build would refuse, of models only where `deep`."""
-    recipe, base, targets = _load(recipe_name, target_names, settings)
-    store = Store(store_dir)
-    plans = [pipeline.plan(recipe, target, base) for target in targets]
-    pipeline.require(recipe, plans, store, deep=deep)
-    costs, measured = _costs(recipe, plans, store, measure=deep)
-    documents = [_plan_document(target, steps, store, costs) for target, steps in zip(targets, plans, strict=True)]
-    if as_json:
-        print_json(documents[0] if len(documents) == 1 else {"schema": "edgedistill.plans/1", "plans": documents})
-        return
-    for document in documents:
-        print(f"{recipe.name} → {document['target']}")
-        for step in document["steps"]:
-            print(_plan_line(step))
-    if costs:
-        print(f"to do: {estimate.total(costs.values(), measured=measured)}")
-
-
 def collect(recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], store_dir: Path) -> None:
     """Remove what this recipe and these targets do not need."""
-    recipe, base, targets = _load(recipe_name, target_names, settings)
+    recipe, base, targets = load(recipe_name, target_names, settings)
     keep = {step.key for target in targets for step in pipeline.plan(recipe, target, base)}
     count, size = Store(store_dir).collect(keep)
     print(f"removed {count} steps, {megabytes(size)}; kept what {recipe.name} needs for {', '.join(target.name for target in targets)}")
-
-
-def _load(
-    recipe_name: str | None, target_names: Sequence[str], settings: Sequence[str], scheme: str | None = None
-) -> tuple[Recipe, Path, list[Target]]:
-    """The recipe and the targets, for one scheme alone where it is named, with the faults of all of them at once."""
-    faults: list[Fault] = []
-    if recipe_name is None:
-        print(f"recipe: {config.recipe_file(None)}", file=sys.stderr)
-    try:
-        recipe, base = config.load_recipe(recipe_name, settings)
-    except ConfigError as error:
-        faults += error.faults
-    targets: list[Target] = []
-    for name in profiles.chosen(target_names):
-        try:
-            target = profiles.load_target(name)
-            if target.name in {one.name for one in targets}:
-                raise ConfigError([Fault("--target", f"two profiles are called '{target.name}'", "give your own file another name")])
-            targets.append(profiles.only(target, scheme, name) if scheme else target)
-        except ConfigError as error:
-            faults += error.faults
-    if not target_names:
-        faults.append(Fault("--target", "is missing", f"known: {', '.join(plugins.data_files('targets'))}, or {profiles.EVERY} of them"))
-    if faults:
-        raise ConfigError(faults)
-    for warning in filter(None, map(profiles.warning, targets)):
-        print(f"warning: {warning}", file=sys.stderr)
-    return recipe, base, targets
 
 
 def _warn_if_busy(tell: Tell) -> None:
@@ -120,56 +71,6 @@ def _warn_if_busy(tell: Tell) -> None:
     if load > 0.75 * cores and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}:
         advice = "GOMP_SPINCOUNT=3000 in the environment trains twice as fast beside another job"
         Progress(tell, "build").warn(f"this machine is busy (load {load:.1f} on {cores} cores): {advice}")
-
-
-def _costs(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, *, measure: bool | None) -> tuple[dict[str, estimate.Cost], bool]:
-    """What the steps will take, and whether this machine was measured; nothing where the data cannot be read: `prepare` says what is wrong."""
-    try:
-        todo = {step.key for step in pipeline.unmade(plans, store)}
-        return estimate.told(recipe, [step for steps in plans for step in steps], todo, measure=measure)
-    except ConfigError:
-        return {}, False
-
-
-def _announce(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, tell: Tell) -> None:
-    """Say how long a build of minutes will take, and warn where memory will not do."""
-    costs, measured = _costs(recipe, plans, store, measure=None)
-    if sum(cost.seconds for cost in costs.values()) < estimate.WORTH_S:
-        return
-    progress = Progress(tell, "build")
-    progress.note(estimate.total(costs.values(), measured=measured))
-    needed, free = max(cost.bytes for cost in costs.values()), _free_bytes()
-    if free is not None and needed > free:
-        progress.warn(f"it may want {estimate.memory(needed)} of memory, and {estimate.memory(free)} are free here: a smaller teacher holds less")
-
-
-def _free_bytes() -> int | None:
-    """The memory that is free for new processes; None where the system does not tell (other than Linux)."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _plan_document(target: Target, steps: Sequence[Step], store: Store, costs: Mapping[str, estimate.Cost]) -> dict[str, Any]:
-    rows = [
-        {
-            "stage": step.stage,
-            "key": step.key,
-            "cached": store.find(step) is not None,
-            "needs": [need.key for need in step.needs.values()],
-            "seconds": round(costs[step.key].seconds) if step.key in costs else None,
-            "bytes": round(costs[step.key].bytes) if step.key in costs else None,
-        }
-        for step in steps
-    ]
-    return {"schema": PLAN_SCHEMA, "target": target.name, "steps": rows}
-
-
-def _plan_line(step: Mapping[str, Any]) -> str:
-    cost = f"  {estimate.duration(step['seconds']):>7}  {estimate.memory(step['bytes']):>8}" if step["seconds"] is not None else ""
-    return f"  {'✓ cached' if step['cached'] else '· to do '}  {step['stage']:9} {step['key'][:12]}{cost}"
 
 
 def _document(done: pipeline.Done) -> dict[str, Any]:
