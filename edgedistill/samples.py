@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # numpy is imported where there is something to count: reports of any kind import this module
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST = 1000
 FILE = "samples.npz"
@@ -29,12 +30,16 @@ def unpacked(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def counted(samples: Sequence[float]) -> dict[str, list[Any]]:
     """The values that were seen, rounded, and how often each was."""
+    import numpy as np
+
     values, counts = np.unique(_rounded(np.asarray(samples, np.float64)), return_counts=True)
     return {"values": [float(f"{value:.4g}") for value in values], "counts": counts.tolist()}
 
 
 def repeated(told: Mapping[str, Any]) -> list[float]:
     """The samples again, in ascending order."""
+    import numpy as np
+
     return [float(one) for one in np.repeat(np.asarray(told["values"], np.float64), told["counts"])]
 
 
@@ -49,6 +54,8 @@ def is_counted(told: Any) -> bool:
 
 def keep(document: Mapping[str, Any], folder: Path) -> None:
     """Write every sample of a document to `samples.npz` in a folder: `DEVICE THREADS BATCH SUBJECT METRIC`, and the same with `warmups` behind."""
+    import numpy as np
+
     arrays: dict[str, NDArray[np.float32]] = {}
     for one in document["measurements"]:
         where = one["conditions"]
@@ -73,6 +80,8 @@ def _changed(one: Any, change: Any) -> Any:
 
 def _rounded(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     """To three digits, below 2 to half of the third: within a quarter of a per cent."""
+    import numpy as np
+
     power = 10.0 ** np.floor(np.log10(np.abs(samples), where=samples != 0, out=np.zeros_like(samples)))
     step = power * np.where(np.abs(samples) / power < 2, 0.005, 0.01)
     return np.asarray(np.round(samples / step) * step)
