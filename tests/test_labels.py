@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgedistill.progress import Event, Progress, silent
 from edgedistill.spec import Data, Inputs
 from edgedistill.stages import prepare
 from edgedistill.stages._splits import class_names, read_split
+from edgedistill.tasks._classes import natural
 
 
 def prepared(folder: Path, labels: list[str], task: str = "text-classification", **data: Any) -> tuple[Path, dict[str, Any], list[str]]:
@@ -220,6 +222,14 @@ def test_more_sets_are_counted_when_there_are_many() -> None:
 @pytest.mark.parametrize(("label", "said"), [("nan", True), ("None", True), ("<NA>", True), ("none", False), ("neutral", False)])
 def test_label_is_doubted_when_programs_write_it_for_nothing(label: str, said: bool) -> None:
     assert missing({label: 12, "good": 300}) == (f"{label!r} (12 rows) may stand for no label" if said else "")
+
+
+def test_classes_have_one_order_when_one_is_no_number() -> None:
+    """As a number nan is neither before nor behind any: the order of the rows would decide."""
+    wanted = ["-1", "1", "1.0", "10", "NaN", "good", "nan"]
+    task = plugins.load("tasks", "text-classification")
+    assert all(task.names(order) == wanted for order in permutations(wanted))
+    assert all(sorted(order, key=natural) == wanted for order in permutations(wanted))
 
 
 MIXED = ["1", "0", "1", "1.0", "0", "1"]  # of 240 rows 120 are 1, 80 are 0, 40 are 1.0

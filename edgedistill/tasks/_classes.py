@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 
 def natural(label: str) -> tuple[int, float, str]:
-    """Numbers in their order, then words."""
+    """Numbers in their order, then words; `nan` is a word, because nothing is before or behind it as a number."""
     try:
-        return (0, float(label), label)
+        number = float(label)
     except ValueError:
-        return (1, 0.0, label)
+        number = math.nan
+    return (1, 0.0, label) if math.isnan(number) else (0, number, label)
 
 
 def unknown(target: Any, example: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
