@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import traceback
@@ -10,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from edgedistill.errors import EdgedistillError
+from edgedistill.errors import ConfigError, EdgedistillError
 
 app = typer.Typer(
     name="edgedistill",
@@ -46,6 +47,11 @@ def main() -> None:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # a name that only who called can have given: no name of ours is so long
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(ConfigError.exit_code)
 
 
 def _ended(number: int, frame: object) -> NoReturn:

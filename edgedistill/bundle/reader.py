@@ -39,7 +39,7 @@ MANIFEST: Mapping[str, Any] = {  # what every reader of a manifest takes for gra
     "bytes": dict,
     "retention_interval": list,
     "verdicts": list,
-    "lineage": dict,
+    "lineage": {str: str},
     "profile": dict,
     "files": {str: {"sha256": str}},
 }
