@@ -53,6 +53,7 @@ def opened(folder: Path, **changes: Any) -> reader.Bundle:
         ({"schema": None}, "the schema None"),
         ({"model": {"files": "model.onnx"}}, r"without a sound model\.files$"),
         ({"inputs": [{"name": "ids"}, {"name": 7}], "n_test": True}, r"without a sound n_test, inputs\.1\.name$"),
+        ({"lineage": {"original": ["a"]}}, r"without a sound lineage\.original$"),
         ({"files": {"model.onnx": None}}, r"without a sound files\.model\.onnx$"),
     ],
 )

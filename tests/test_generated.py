@@ -85,6 +85,15 @@ def wrong(kind: str, words: list[str], ended: Ended) -> str:
     return "no message" if ended.code and "error" not in ended.err.lower() else ""
 
 
+@pytest.mark.parametrize(
+    "words", [["report", "LONG"], ["verify", "LONG"], ["init", "LONG"], ["plan", "LONG.toml", "-t", "linux-x64"], ["bench", "LONG"]]
+)
+def test_exit_is_2_when_a_name_is_longer_than_any_file_may_have(words: list[str], forked: Forks, tmp_path: Path) -> None:
+    ended = forked.run([word.replace("LONG", "a" * 300) for word in words], tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert "Traceback" not in ended.err
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_with_a_message_and_its_exit_code(kind: str, forked: Forks, project: Path, sound: dict[str, Path], tmp_path: Path) -> None:
     count, found = round(COUNT * KINDS[kind][0]), []

@@ -40,7 +40,7 @@ MANIFEST: Mapping[str, Any] = {  # what every reader of a manifest takes for gra
     "bytes": dict,
     "retention_interval": list | NoneType,  # none where the teacher is no better than chance
     "verdicts": list,
-    "lineage": dict,
+    "lineage": {str: str},
     "profile": dict,
     "files": {str: {"sha256": str}},
 }

@@ -42,7 +42,7 @@ MANIFEST: Mapping[str, Any] = {
     "bytes": dict,
     "retention_interval": list,
     "verdicts": list,
-    "lineage": dict,
+    "lineage": {str: str},
     "profile": dict,
     "files": {str: {"sha256": str}},
 }
