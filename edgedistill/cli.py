@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 from pathlib import Path
@@ -10,11 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-<<<<<<< HEAD
 from edgedistill import streams
-=======
-from edgedistill.errors import ConfigError, EdgedistillError
->>>>>>> h-tests
 
 app = typer.Typer(
     name="edgedistill",
@@ -41,24 +36,7 @@ STORE = Path(".edgedistill")
 def main() -> None:
     """Run, and turn errors into a message and an exit code."""
     signal.signal(signal.SIGTERM, _ended)
-<<<<<<< HEAD
     streams.run(app)
-=======
-    try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:  # the one that typer is not there for yet
-        sys.exit(128 + signal.SIGINT)
-    except EdgedistillError as error:
-        if error.exit_code == EdgedistillError.exit_code:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # a name that only who called can have given: no name of ours is so long
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(ConfigError.exit_code)
->>>>>>> h-tests
 
 
 def _ended(number: int, frame: object) -> NoReturn:

@@ -47,6 +47,8 @@ def _code_of(work: Callable[[], object]) -> str | int | None:
             raise  # of ours
         return _said(packages.blamed(" ".join(["edgedistill", *sys.argv[1:2]]), error))
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a name that only who called can have given: no name of ours is so long
+            return _said(ConfigError(f"{error.filename}: {error.strerror}"))
         why = unwritten(error) or (error.strerror if error.errno in FORBIDDEN and error.filename else "")
         if not why:
             raise
