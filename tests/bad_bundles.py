@@ -61,8 +61,10 @@ def _summed(folder: Path, everything: bool) -> None:
         if everything:
             (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
             digests["manifest.json"] = sha256((folder / "manifest.json").read_bytes()).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # a manifest that is damaged itself
+    if not (folder / "SHA256SUMS").is_file():
+        return
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())), encoding="utf-8")
 
 

@@ -73,7 +73,7 @@ def _tensors(model: ModelProto, draw: random.Random) -> None:
 
 def _head(model: ModelProto, draw: random.Random) -> None:
     way = draw.randrange(5)
-    if way == 0:
+    if way == 0 and model.opset_import:
         model.opset_import[0].version = draw.choice([0, -1, 1, 6, 99, 2**40])
     elif way == 1:
         model.ir_version = draw.choice([0, 1, 2, 99, 2**40])

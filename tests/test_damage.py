@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgedistill.bundle import reader, tensors
@@ -67,6 +68,16 @@ def test_bundle_is_refused_when_its_manifest_is_nested_too_deep(tmp_path: Path) 
     (tmp_path / "manifest.json").write_text("[" * 5000, encoding="utf-8")
     with pytest.raises(IntegrityError, match="nested too deep"):
         reader.open_bundle(tmp_path)
+
+
+def test_golden_cases_are_damaged_when_an_array_of_theirs_is(tmp_path: Path) -> None:
+    bundle = opened(tmp_path, inputs=[{"name": "x"}], outputs=[{"name": "y"}])
+    (tmp_path / "golden.json").write_text('{"cases": 1}', encoding="utf-8")
+    np.savez(tmp_path / "golden.npz", **{"0/in/0": np.ones(2), "0/out/0": np.ones(2)})
+    assert len(tensors.cases(bundle)) == 1
+    (tmp_path / "golden.npz").write_bytes(b"xx" + (tmp_path / "golden.npz").read_bytes()[2:])
+    with pytest.raises(IntegrityError, match=r"golden\.npz is damaged"):
+        tensors.cases(bundle)
 
 
 def test_damage_is_said_with_its_cause_when_it_is_noticed_late(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ are, and how far from them an answer may be: `tolerance` × the output's `scales
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +75,7 @@ def cases(bundle: Bundle) -> list[Case]:
                 ({name: arrays[f"{case}/in/{at}"] for at, name in enumerate(names)}, [arrays[f"{case}/out/{at}"] for at in outputs])
                 for case in range(bundle.document("golden.json")["cases"])
             ]
-    except (OSError, ValueError, KeyError, TypeError) as error:  # numpy's words for a file that is none, or lacks an array
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:  # a file that is none, or lacks an array
         raise IntegrityError(f"{bundle.path / 'golden.npz'} is damaged: {error}") from error
 
 
