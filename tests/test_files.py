@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from edgedistill import files, search, streams
+from edgedistill import files, streams
 from edgedistill.bundle import reader
 from edgedistill.cache import Store, key_of, write_json
 from edgedistill.errors import ConfigError, DataError, EdgedistillError, StageError, WriteError
 from edgedistill.faces import bundle as face
 from edgedistill.foreign import guard, pack, prepare
 from edgedistill.init import write_recipe
+from edgedistill.search import _find
 from edgedistill.spec import Step
 
 ROOT = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small disk needs root on Linux")
@@ -262,10 +263,10 @@ class Engine:
 
 
 def test_search_stops_when_a_candidate_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.quantizers, "engine_of", lambda scheme: Engine)
-    monkeypatch.setattr(search, "_short", lambda engine: "engine")
+    monkeypatch.setattr(_find.quantizers, "engine_of", lambda scheme: Engine)
+    monkeypatch.setattr(_find, "_short", lambda engine: "engine")
     with pytest.raises(OSError, match="No space left"):
-        search._try("int8-dynamic", None, None, None, tmp_path, {})  # type: ignore[arg-type]
+        _find._try("int8-dynamic", None, None, None, tmp_path, {})  # type: ignore[arg-type]
 
 
 def test_graph_is_not_left_as_it_is_when_its_change_has_no_room(tmp_path: Path) -> None:
