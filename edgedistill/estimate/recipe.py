@@ -165,12 +165,21 @@ def _loaded(setting: Setting, body: Body) -> Cost:
     return Cost(START_S, setting.work.speed.base_bytes + 8 * body.parameters)
 
 
+def _augment(setting: Setting, step: Step) -> Cost:
+    """Changing words takes next to nothing; a masked language model that puts some in reads each row once for every word that it changes."""
+    augment = setting.recipe.augment
+    read = augment.substitute * sum(setting.train.lengths) / max(len(setting.train.lengths), 1) if augment else 0.0
+    seconds = read * setting.work.through(setting.teacher, setting.train, "run_s")
+    return Cost(START_S + seconds, setting.work.speed.base_bytes + (8 * setting.teacher.parameters if read else 0))
+
+
 def _late(cost: Cost) -> Cost:
     return Cost(cost.seconds + START_S, cost.bytes)
 
 
 STAGES: Mapping[str, Callable[[Setting, Step], Cost]] = {
     "prepare": _prepare,
+    "augment": _augment,
     "teach": _teach,
     "label": _label,
     "student": _student,
