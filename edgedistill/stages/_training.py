@@ -23,6 +23,7 @@ from edgedistill.stages._splits import Split
 from edgedistill.stages._terms import Terms
 from edgedistill.training.fake_quantization import fake_quantized
 from edgedistill.training.loop import Plan, Trained, accelerator, train
+from edgedistill.training.memory import give_back
 from edgedistill.training.models import accepted, attend, pad_id, set_dropout
 
 LABELLED_TOKENS = 16_384  # that go through a model at once where no gradient is kept: 128 texts of 128
@@ -165,6 +166,7 @@ def predict(
             raw = task.forward(model, inputs).float().cpu().numpy()
             found.update(zip(batch.tolist(), ragged.cut(task, raw, some), strict=True))
             seen(len(found))
+    give_back()
     return runtime.regrouped([found[index] for index in range(len(rows))], examples)
 
 

@@ -23,6 +23,7 @@ from edgedistill.progress import Progress
 from edgedistill.spec import Schedule
 from edgedistill.training.batches import MOST_TOKENS, bucketed, parts
 from edgedistill.training.checkpoint import Checkpoints, Position
+from edgedistill.training.memory import give_back, keep_few_kernels
 
 READ_EVERY = 10  # steps between readings of the loss: reading it waits for the device
 ACCELERATED = 16  # times the tokens of a CPU that go through a model at once on an accelerator
@@ -73,6 +74,7 @@ def has_bf16() -> bool:
 
 def accelerator() -> Accelerator:
     """Accelerate with what the hardware has."""
+    keep_few_kernels()
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # it tells of every checkpoint of tied weights that they are tied
     return Accelerator(mixed_precision="bf16" if has_bf16() else "no", dataloader_config=DataLoaderConfiguration(even_batches=False))
 
@@ -119,6 +121,7 @@ def train(model: nn.Module, plan: Plan, work: Path, progress: Progress) -> Train
             checkpoints.save()
     load_model(model, work / "best.safetensors")
     machine.free_memory()
+    give_back()
     return trained
 
 
@@ -186,6 +189,7 @@ class _Watch:
 
     def _read(self, terms: Mapping[str, Tensor], norm: float) -> None:
         trained = self.trained
+        give_back()
         values = {name: float(term) for name, term in terms.items()}
         for name, value in values.items():
             if not math.isfinite(value) or value > max(EXPLODED * trained.lowest, EXPLODED):
