@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import make_teacher, run_cli, write_project
@@ -196,6 +199,12 @@ def test_smallest_thing_to_install_is_named_before_anything_runs_when_packages_a
     assert not list((folder / ".edgedistill").glob("*/*/receipt.json"))
 
 
+def prepared(folder: Path, labels: list[str]) -> dict[str, Any]:
+    """What `prepare` leaves of the classes."""
+    (folder / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    return {"prepare": SimpleNamespace(path=folder, facts={})}
+
+
 def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folder: Path) -> None:
     """The limit case: a teacher whose classes are the data's in another order labels the same, once its head is put in order."""
     import torch
@@ -208,7 +217,7 @@ def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folde
     make_teacher(folder / "teacher", labels=theirs)
     original = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")
     ours = sorted(theirs)
-    adopted = _adopt(text_classification, folder / "teacher", ours)
+    adopted = _adopt(None, text_classification, folder / "teacher", None, prepared(folder, ours), None)  # type: ignore[arg-type]
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.no_grad():
         before, after = original(ids).logits[0], adopted.eval()(ids).logits[0]
@@ -217,8 +226,6 @@ def test_class_order_follows_the_names_when_a_finished_teacher_has_another(folde
 
 
 def test_class_order_follows_the_numbers_when_the_config_lists_them_otherwise(folder: Path) -> None:
-    import json
-
     import torch
 
     from edgedistill.stages.teach import _adopt
@@ -232,7 +239,8 @@ def test_class_order_follows_the_numbers_when_the_config_lists_them_otherwise(fo
     from transformers import AutoModelForSequenceClassification
 
     original = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")
-    adopted = _adopt(text_classification, folder / "teacher", ["negative", "neutral", "positive"]).eval()
+    inputs = prepared(folder, ["negative", "neutral", "positive"])
+    adopted = _adopt(None, text_classification, folder / "teacher", None, inputs, None).eval()  # type: ignore[arg-type]
     ids = torch.tensor([[2, 7, 9, 3]])
     with torch.no_grad():
         assert torch.allclose(adopted(ids).logits, original(ids).logits)  # the data's order is the numbers' order: nothing moves

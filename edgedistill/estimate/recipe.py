@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedistill import plugins
-from edgedistill.estimate import sample
 from edgedistill.estimate.body import Body, body_of, student_of
 from edgedistill.estimate.cost import Cost, Texts, Work
 from edgedistill.estimate.speed import Speed, known, measured, typical
@@ -63,6 +62,8 @@ def costs(recipe: Recipe, steps: Sequence[Step], todo: Collection[str], speed: S
 
 
 def _setting(recipe: Recipe, steps: Sequence[Step], speed: Speed) -> Setting | None:
+    from edgedistill.estimate import sample  # numpy, which `init` does without
+
     places = {role: place for step in steps for role, place in step.places.items()}
     config = Path(places["teacher"]) / "config.json"
     if any(place.startswith("hub:") for place in places.values()) or not config.is_file():

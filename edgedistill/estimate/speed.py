@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgedistill.cache import key_of, write_json
-from edgedistill.devices import local
 from edgedistill.estimate.body import Body
 
 DEADLINE_S = 120.0
@@ -55,7 +54,7 @@ def typical() -> Speed:
     """A server's core of 2025 with bfloat16 (AMD Zen 5), as many as this machine has: what is assumed before anything was measured."""
     rows = ((384, 32, 7.2e-5, 2.5e-5), (384, 128, 8.0e-5, 2.7e-5), (384, 256, 1.0e-4, 3.0e-5), (384, 512, 1.2e-4, 3.7e-5), (768, 128, 2.6e-4, 8.3e-5))
     points = [dict(zip(("width", "tokens", "train_s", "run_s"), row, strict=True)) for row in rows]
-    return Speed(points=points, optimizer_s=1.4e-9, base_bytes=500_000_000, cores=local.cores())
+    return Speed(points=points, optimizer_s=1.4e-9, base_bytes=500_000_000, cores=_cores())
 
 
 def known() -> Speed | None:
@@ -92,11 +91,19 @@ def _speed(document: Mapping[str, Any]) -> Speed:
         points=tuple(document["points"]),
         optimizer_s=float(document["optimizer_s"]),
         base_bytes=int(document["base_bytes"]),
-        cores=local.cores() if document["of_one_thread"] else 1,
+        cores=_cores() if document["of_one_thread"] else 1,
     )
 
 
+def _cores() -> int:
+    from edgedistill.devices import local  # numpy, which `init` does without
+
+    return local.cores()
+
+
 def _file() -> Path:
+    from edgedistill.devices import local
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     machine = {"cpu": local.cpu_name(), "torch": version("torch")}
     return cache / "edgedistill" / "speed" / f"{key_of(machine)}.json"
