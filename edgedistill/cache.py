@@ -12,7 +12,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgedistill.errors import IntegrityError, StageError, WriteError
 from edgedistill.files import FORBIDDEN, PART, ROOM, unwritten, write_text
+from edgedistill.memory import forget_peak, peak_bytes
 from edgedistill.spec import Artifact, Step
 
 if TYPE_CHECKING:
@@ -168,21 +168,6 @@ class Store:
                 return size
         except Timeout:
             return None
-
-
-def forget_peak() -> None:
-    """Let the peak of this process's memory begin anew, where the system can (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_bytes() -> int | None:
-    """The most memory that this process has held since `forget_peak`; None where the system does not tell (other than Linux)."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def changed_files(artifact: Artifact) -> list[str]:

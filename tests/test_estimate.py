@@ -83,7 +83,7 @@ def test_training_costs_what_its_parts_cost_by_hand() -> None:
     steps = 2 * 320 / 32 * (MINILM.parameters * 1e-9 + 0.01)
     judged = 3 * 1.05 * 10 * 100 * 6 * 1e-4 / 4
     assert found.seconds == pytest.approx(through + steps + judged)
-    assert found.bytes == 1000 + 16 * MINILM.parameters + 60 * 6 * 384 * 3200  # 32 texts of 100 tokens at once
+    assert found.bytes == pytest.approx(1000 + 250e6 + 16 * MINILM.parameters + (60 + 0.3 * 100) * 6 * 384 * 3200)  # 32 texts of 100 tokens at once
 
 
 def test_windows_read_all_of_a_long_text() -> None:
@@ -167,3 +167,11 @@ def test_typical_machine_takes_longer_for_longer_texts() -> None:
     found = [estimate.typical().seconds(MINILM, tokens, "train_s") for tokens in (1, 31, 32, 200, 512, 4096)]
     assert all(map(math.isfinite, found))
     assert found == sorted(found)
+
+
+def test_step_begins_with_what_the_one_before_has_left() -> None:
+    alone = {"teach": estimate.Cost(9.0, 2e9), "label": estimate.Cost(1.0, 1e9), "pack": estimate.Cost(1.0, 0.25e9)}
+    found = recipe._in_one_process(alone, flat())
+    held = [2e9, 0.8 * 2e9 + 1e9 - 250e6, 0.8 * 2.35e9]  # the last holds nothing of its own
+    assert [cost.bytes for cost in found.values()] == pytest.approx(held)
+    assert [cost.seconds for cost in found.values()] == [9.0, 1.0, 1.0]

@@ -16,7 +16,7 @@ ROOT = Path(edgedistill.__file__).parent
 LEAVES = frozenset({"tasks", "data", "losses", "students", "exporters", "quantizers", "devices", "channels", "formats", "training"})
 FLOORS = (
     frozenset({"errors", "spec"}),
-    frozenset({"config", "checking", "plugins", "profiles", "schemes", "graphs", "cache", "characters", "files", "progress"})
+    frozenset({"config", "checking", "plugins", "profiles", "schemes", "graphs", "cache", "characters", "files", "memory", "progress"})
     | frozenset({"packages", "providers", "ragged", "runtime", "samples", "streams", "surgery", "wording"}),
     LEAVES,
     frozenset({"search"}),

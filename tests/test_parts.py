@@ -122,7 +122,7 @@ def test_family_without_fused_attention_keeps_its_own() -> None:
 MEMORY = """
 import json, sys, torch, transformers
 from pathlib import Path
-from edgedistill.cache import forget_peak, peak_bytes
+from edgedistill.memory import forget_peak, peak_bytes
 from edgedistill.progress import Progress, silent
 from edgedistill.spec import Schedule
 from edgedistill.training import loop

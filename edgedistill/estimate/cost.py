@@ -11,6 +11,9 @@ from edgedistill.spec import Schedule
 PADDING = 1.05  # batches are of like length, not of equal length
 STATE = 16  # bytes of a weight in training: itself, its gradient, and the optimiser's two moments
 KEPT = 60  # bytes of an activation for each token, layer and unit of width: what a gradient needs, measured in benchmarks/LOG.md
+SCORES, EAGER = 0.3, 128  # and as many more for each token of the text where attention is eager, up to so many tokens (training/models)
+PROGRAM = 250_000_000  # bytes of what a build has loaded besides torch and transformers: tables, splits, the encoded texts
+LABELLED = 128  # texts that are labelled at once
 PART_TOKENS = 4096  # that go through a model at once, as in training/batches
 DROPPED = 1.3  # times as long where dropout draws its masks (benchmarks/LOG.md)
 STEP_S = 0.01  # of a step that is not arithmetic: collating, reading the loss, drawing the bar
@@ -63,9 +66,14 @@ class Work:
         seconds = schedule.epochs * self.through(body, texts, "train_s") * (DROPPED if schedule.dropout else 1.0)
         seconds += steps * (body.parameters * self.speed.optimizer_s + parts * STEP_S)
         seconds += schedule.evaluations * self.through(body, validation, "run_s")
-        kept = KEPT * body.layers * body.width * min(PART_TOKENS, schedule.batch_size * longest)
-        return Cost(seconds, self.speed.base_bytes + STATE * body.parameters + kept)
+        return Cost(seconds, self._held(STATE * body.parameters, body.layers * body.width, min(PART_TOKENS, schedule.batch_size * longest), longest))
+
+    def _held(self, weights: float, units: int, tokens: int, longest: int) -> float:
+        """Bytes at the peak: the program, the weights, and what is kept of so many tokens in `units` of width."""
+        scores = SCORES * longest if longest <= EAGER else 0.0
+        return self.speed.base_bytes + PROGRAM + weights + (KEPT + scores) * units * tokens
 
     def labelling(self, body: Body, texts: Texts) -> Cost:
         """What the teacher says of texts."""
-        return Cost(self.through(body, texts, "run_s"), self.speed.base_bytes + 4 * body.parameters + KEPT * body.width * 4 * PART_TOKENS)
+        longest = min(max(texts.lengths, default=1), self.max_length)
+        return Cost(self.through(body, texts, "run_s"), self._held(4 * body.parameters, body.width, LABELLED * min(longest, EAGER), longest))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from edgedistill import plugins
 from edgedistill.estimate.body import Body, body_of, student_of
-from edgedistill.estimate.cost import Cost, Texts, Work
+from edgedistill.estimate.cost import PROGRAM, Cost, Texts, Work
 from edgedistill.estimate.speed import Speed, known, measured, typical
 from edgedistill.spec import Recipe, Schedule, Step
 
 WORTH_S = 240.0  # of a build: below it a few seconds of measuring are not worth it
 START_S = 8.0  # importing torch and loading a model
 READ_S = 0.0005  # of a row: reading, checking, splitting
+LEFT = 0.8  # of a step's memory that its process still holds in the next (benchmarks/LOG.md)
 TRIAL_STEPS, TRIALS = 200, 3  # of `layers = "auto"`
 LADDER_ROWS = 256  # of the test split, through torch, fp32 and the chosen file
 JUDGED = 576  # validation rows that a candidate answers at most
@@ -58,7 +59,17 @@ def costs(recipe: Recipe, steps: Sequence[Step], todo: Collection[str], speed: S
     """
     wanted = {step.key: step for step in steps if step.key in todo and step.stage in STAGES}
     setting = _setting(recipe, steps, speed) if wanted else None
-    return {} if setting is None else {key: STAGES[step.stage](setting, step) for key, step in wanted.items()}
+    return {} if setting is None else _in_one_process({key: STAGES[step.stage](setting, step) for key, step in wanted.items()}, speed)
+
+
+def _in_one_process(alone: Mapping[str, Cost], speed: Speed) -> dict[str, Cost]:
+    """Costs of steps that one process takes after each other: each begins with what the one before has left."""
+    found: dict[str, Cost] = {}
+    left = 0.0
+    for key, cost in alone.items():
+        held = max(cost.bytes, left + cost.bytes - speed.base_bytes - PROGRAM)
+        found[key], left = Cost(cost.seconds, held), LEFT * held
+    return found
 
 
 def _setting(recipe: Recipe, steps: Sequence[Step], speed: Speed) -> Setting | None:

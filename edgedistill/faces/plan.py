@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import estimate, pipeline
+from edgedistill import estimate, memory, pipeline
 from edgedistill.cache import Store
 from edgedistill.errors import ConfigError
 from edgedistill.faces import print_json
@@ -43,7 +43,7 @@ def announce(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, te
         return
     progress = Progress(tell, "build")
     progress.note(estimate.total(costs.values(), measured=measured))
-    needed, free = max(cost.bytes for cost in costs.values()), _free_bytes()
+    needed, free = max(cost.bytes for cost in costs.values()), memory.free_bytes()
     if free is not None and needed > free:
         progress.warn(f"it may want {estimate.memory(needed)} of memory, and {estimate.memory(free)} are free here: a smaller teacher holds less")
 
@@ -55,15 +55,6 @@ def _costs(recipe: Recipe, plans: Collection[Sequence[Step]], store: Store, *, m
         return estimate.told(recipe, [step for steps in plans for step in steps], todo, measure=measure)
     except ConfigError:
         return {}, False
-
-
-def _free_bytes() -> int | None:
-    """The memory that is free for new processes; None where the system does not tell (other than Linux)."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def _plan_document(target: Target, steps: Sequence[Step], store: Store, costs: Mapping[str, estimate.Cost]) -> dict[str, Any]:

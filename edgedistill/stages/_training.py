@@ -16,6 +16,7 @@ from torch import Tensor
 
 from edgedistill import ragged, runtime
 from edgedistill.cache import RESUME
+from edgedistill.memory import give_back
 from edgedistill.progress import Progress
 from edgedistill.spec import Schedule
 from edgedistill.stages import _quality as quality
@@ -23,7 +24,6 @@ from edgedistill.stages._splits import Split
 from edgedistill.stages._terms import Terms
 from edgedistill.training.fake_quantization import fake_quantized
 from edgedistill.training.loop import Plan, Trained, accelerator, train
-from edgedistill.training.memory import give_back
 from edgedistill.training.models import accepted, attend, pad_id, set_dropout
 
 LABELLED_TOKENS = 16_384  # that go through a model at once where no gradient is kept: 128 texts of 128

@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
 
 from edgedistill.errors import StageError
+from edgedistill.memory import give_back, keep_few_kernels
 from edgedistill.progress import Progress
 from edgedistill.spec import Schedule
 from edgedistill.training.batches import MOST_TOKENS, bucketed, parts
 from edgedistill.training.checkpoint import Checkpoints, Position
-from edgedistill.training.memory import give_back, keep_few_kernels
 
 READ_EVERY = 10  # steps between readings of the loss: reading it waits for the device
 ACCELERATED = 16  # times the tokens of a CPU that go through a model at once on an accelerator
