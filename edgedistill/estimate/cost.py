@@ -13,6 +13,7 @@ STATE = 16  # bytes of a weight in training: itself, its gradient, and the optim
 KEPT = 60  # bytes of an activation for each token, layer and unit of width: what a gradient needs, measured in benchmarks/LOG.md
 SCORES, EAGER = 0.3, 128  # and as many more for each token of the text where attention is eager, up to so many tokens (training/models)
 PROGRAM = 250_000_000  # bytes of what a build has loaded besides torch and transformers: tables, splits, the encoded texts
+EMULATED = 110  # times as long as here, measured in benchmarks/LOG.md
 LABELLED = 128  # texts that are labelled at once
 PART_TOKENS = 4096  # that go through a model at once, as in training/batches
 DROPPED = 1.3  # times as long where dropout draws its masks (benchmarks/LOG.md)
@@ -57,6 +58,10 @@ class Work:
         """Seconds for all texts through a model."""
         each = [self._text(body, length, kind) for length in texts.lengths]
         return PADDING * texts.rows * sum(each) / max(len(each), 1)
+
+    def emulated(self, body: Body, texts: Texts) -> float:
+        """Seconds for all texts on another CPU's kernels under emulation, int8 and with as many at once as there are cores."""
+        return EMULATED * self.through(body, texts, "run_s")
 
     def training(self, body: Body, texts: Texts, validation: Texts, schedule: Schedule) -> Cost:
         """A training, with its evaluations."""

@@ -170,7 +170,8 @@ def _quantize(setting: Setting, step: Step) -> Cost:
 def _check(setting: Setting, step: Step) -> Cost:
     seconds = 2 * setting.work.through(setting.student, setting.test, "run_s")
     ladder = 3 * setting.work.through(setting.student, setting.test.part(min(LADDER_ROWS, setting.test.rows)), "run_s")
-    return Cost(seconds + ladder + START_S, setting.work.speed.base_bytes + 16 * setting.student.parameters)
+    emulated = len(step.params.emulated) * setting.work.emulated(setting.student, setting.test.part(min(step.params.rows, setting.test.rows)))
+    return Cost(seconds + ladder + emulated + START_S, setting.work.speed.base_bytes + 16 * setting.student.parameters)
 
 
 def _loaded(setting: Setting, body: Body) -> Cost:
