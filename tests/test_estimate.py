@@ -169,9 +169,9 @@ def test_typical_machine_takes_longer_for_longer_texts() -> None:
     assert found == sorted(found)
 
 
-def test_step_begins_with_what_the_one_before_has_left() -> None:
-    alone = {"teach": estimate.Cost(9.0, 2e9), "label": estimate.Cost(1.0, 1e9), "pack": estimate.Cost(1.0, 0.25e9)}
+def test_step_begins_with_what_those_before_have_left() -> None:
+    alone = {"teach": estimate.Cost(9.0, 2e9), "student": estimate.Cost(1.0, 0.25e9), "label": estimate.Cost(1.0, 1e9)}
     found = recipe._in_one_process(alone, flat())
-    held = [2e9, 0.8 * 2e9 + 1e9 - 250e6, 0.8 * 2.35e9]  # the last holds nothing of its own
+    held = [2e9, 0.8 * 2e9, 0.8 * 2e9 + 1e9 - 250e6]  # the second holds nothing of its own beside the program
     assert [cost.bytes for cost in found.values()] == pytest.approx(held)
     assert [cost.seconds for cost in found.values()] == [9.0, 1.0, 1.0]

@@ -16,7 +16,7 @@ from edgedistill.spec import Recipe, Schedule, Step
 WORTH_S = 240.0  # of a build: below it a few seconds of measuring are not worth it
 START_S = 8.0  # importing torch and loading a model
 READ_S = 0.0005  # of a row: reading, checking, splitting
-LEFT = 0.8  # of a step's memory that its process still holds in the next (benchmarks/LOG.md)
+LEFT = 0.8  # of the most that a step has held, which its process still holds in later ones (benchmarks/LOG.md)
 TRIAL_STEPS, TRIALS = 200, 3  # of `layers = "auto"`
 LADDER_ROWS = 256  # of the test split, through torch, fp32 and the chosen file
 JUDGED = 576  # validation rows that a candidate answers at most
@@ -63,12 +63,12 @@ def costs(recipe: Recipe, steps: Sequence[Step], todo: Collection[str], speed: S
 
 
 def _in_one_process(alone: Mapping[str, Cost], speed: Speed) -> dict[str, Cost]:
-    """Costs of steps that one process takes after each other: each begins with what the one before has left."""
+    """Costs of steps that one process takes after each other: each begins with what those before have left."""
     found: dict[str, Cost] = {}
-    left = 0.0
+    most = 0.0
     for key, cost in alone.items():
-        held = max(cost.bytes, left + cost.bytes - speed.base_bytes - PROGRAM)
-        found[key], left = Cost(cost.seconds, held), LEFT * held
+        held = max(cost.bytes, LEFT * most + cost.bytes - speed.base_bytes - PROGRAM)
+        found[key], most = Cost(cost.seconds, held), max(most, held)
     return found
 
 
