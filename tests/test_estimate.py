@@ -83,7 +83,7 @@ def test_training_costs_what_its_parts_cost_by_hand() -> None:
     steps = 2 * 320 / 32 * (MINILM.parameters * 1e-9 + 0.01)
     judged = 3 * 1.05 * 10 * 100 * 6 * 1e-4 / 4
     assert found.seconds == pytest.approx(through + steps + judged)
-    assert found.bytes == pytest.approx(1000 + 250e6 + 16 * MINILM.parameters + (60 + 0.3 * 100) * 6 * 384 * 3200)  # 32 texts of 100 tokens at once
+    assert found.bytes == pytest.approx(1000 + 400e6 + 16 * MINILM.parameters + (60 + 0.3 * 100) * 6 * 384 * 3200)  # 32 texts of 100 tokens at once
 
 
 def test_windows_read_all_of_a_long_text() -> None:
@@ -170,8 +170,8 @@ def test_typical_machine_takes_longer_for_longer_texts() -> None:
 
 
 def test_step_begins_with_what_those_before_have_left() -> None:
-    alone = {"teach": estimate.Cost(9.0, 2e9), "student": estimate.Cost(1.0, 0.25e9), "label": estimate.Cost(1.0, 1e9)}
+    alone = {"teach": estimate.Cost(9.0, 2e9), "student": estimate.Cost(1.0, 0.4e9), "label": estimate.Cost(1.0, 1e9)}
     found = recipe._in_one_process(alone, flat())
-    held = [2e9, 0.8 * 2e9, 0.8 * 2e9 + 1e9 - 250e6]  # the second holds nothing of its own beside the program
+    held = [2e9, 0.8 * 2e9, 0.8 * 2e9 + 1e9 - 400e6]  # the second holds nothing of its own beside the program
     assert [cost.bytes for cost in found.values()] == pytest.approx(held)
     assert [cost.seconds for cost in found.values()] == [9.0, 1.0, 1.0]
