@@ -175,3 +175,13 @@ def test_step_begins_with_what_those_before_have_left() -> None:
     held = [2e9, 0.8 * 2e9, 0.8 * 2e9 + 1e9 - 400e6]  # the second holds nothing of its own beside the program
     assert [cost.bytes for cost in found.values()] == pytest.approx(held)
     assert [cost.seconds for cost in found.values()] == [9.0, 1.0, 1.0]
+
+
+def test_constants_are_those_of_the_training_that_they_foretell() -> None:
+    """They stand twice because planning imports neither numpy nor torch."""
+    pytest.importorskip("torch")
+    from edgedistill.estimate import cost
+    from edgedistill.stages import _trial
+    from edgedistill.training import batches, models
+
+    assert (cost.PART_TOKENS, cost.EAGER, recipe.TRIAL_STEPS) == (batches.MOST_TOKENS, models.EAGER, _trial.TRIAL_STEPS)
